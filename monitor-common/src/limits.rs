@@ -1,0 +1,36 @@
+//! Every bound of the kernel side, with its unit and its reason.
+//!
+//! In: nothing. Out: constants that both sides compile in. Reaching a bound is always counted
+//! (see [`crate::counter`]) or flagged in the record.
+
+/// Bytes kept of an executable's path, as NUL-terminated components, leaf first.
+///
+/// Build trees nest deeply, but `PATH_MAX` (4096) per exec would triple the ring traffic.
+pub const PATH_BYTES: usize = 1024;
+
+/// Components walked from the executable up to the root of its mount tree.
+pub const PATH_DEPTH: usize = 48;
+
+/// Longest path component a Linux file system allows, plus its NUL.
+pub const NAME_BYTES: usize = 256;
+
+/// Bytes kept of argv as it stood at exec, NUL-separated.
+pub const ARGS_BYTES: usize = 1024;
+
+/// Bytes kept of one DNS message: the safe EDNS payload size of DNS Flag Day 2020.
+pub const DNS_BYTES: usize = 1232;
+
+/// Distinct (process, protocol, address, port) tuples counted at one time.
+pub const FLOWS_MAX: u32 = 65_536;
+
+/// Processes that may be watched in detail at one time.
+pub const WATCHED_MAX: u32 = 16_384;
+
+/// Control ring: process events and first sightings of a (process, destination).
+pub const CONTROL_RING_BYTES: u32 = 8 << 20;
+
+/// Detail ring: repeated opens and ends of flows.
+pub const DETAIL_RING_BYTES: u32 = 8 << 20;
+
+/// Payload ring: DNS messages.
+pub const PAYLOAD_RING_BYTES: u32 = 2 << 20;

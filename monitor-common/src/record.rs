@@ -1,0 +1,269 @@
+//! Records: what travels through the rings, and what a recording holds.
+//!
+//! In: nothing. Out: one `#[repr(C)]` struct per kind, each starting with a [`Header`].
+//!
+//! ```text
+//!  0        8        12       16
+//!  +--------+--------+--------+-------------------+----------------------+
+//!  | time   | kind   | bytes  | fixed fields …    | tail (exec, dns only)|
+//!  +--------+--------+--------+-------------------+----------------------+
+//!   Header                     by kind             length in fixed fields
+//! ```
+//!
+//! The collector itself writes the kinds from [`KIND_FLOW_COUNTED`] up when it drains maps, so
+//! that a recording is complete and a replay needs nothing else.
+
+use core::mem::size_of;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::counter::COUNTERS;
+use crate::flow::{FlowKey, ProcessKey, Remote};
+use crate::limits::{ARGS_BYTES, DNS_BYTES, NAME_BYTES, PATH_BYTES};
+
+/// [`ProcessForked`].
+pub const KIND_PROCESS_FORKED: u32 = 1;
+/// [`ProcessExecuted`].
+pub const KIND_PROCESS_EXECUTED: u32 = 2;
+/// [`ProcessExited`].
+pub const KIND_PROCESS_EXITED: u32 = 3;
+/// [`FlowOpened`].
+pub const KIND_FLOW_OPENED: u32 = 4;
+/// [`FlowEnded`].
+pub const KIND_FLOW_ENDED: u32 = 5;
+/// [`DnsMessage`].
+pub const KIND_DNS_MESSAGE: u32 = 6;
+/// [`FlowCounted`], written by the collector.
+pub const KIND_FLOW_COUNTED: u32 = 64;
+/// [`KernelCounters`], written by the collector.
+pub const KIND_KERNEL_COUNTERS: u32 = 65;
+
+/// First bytes of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Header {
+    /// When the hook ran, ns of `CLOCK_BOOTTIME`.
+    pub time_ns: u64,
+    /// One of the `KIND_` constants.
+    pub kind: u32,
+    /// Length of the whole record, header and tail included.
+    pub bytes: u32,
+}
+
+const _: () = assert!(size_of::<Header>() == 16);
+
+/// A new process, from `sched_process_fork`. Until it executes, it is its parent's program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ProcessForked {
+    /// Kind [`KIND_PROCESS_FORKED`].
+    pub header: Header,
+    /// The child. Its `exec_id` is its parent's.
+    pub process: ProcessKey,
+    /// The process whose thread called fork, vfork or clone.
+    pub parent: ProcessKey,
+}
+
+const _: () = assert!(size_of::<ProcessForked>() == 48);
+
+/// A new program image, from `sched_process_exec`; or a process that is older than the monitor,
+/// from the task iterator.
+///
+/// The tail holds `path_bytes` of path, then `args_bytes` of argv.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ProcessExecuted {
+    /// Kind [`KIND_PROCESS_EXECUTED`].
+    pub header: Header,
+    /// The new image.
+    pub process: ProcessKey,
+    /// The parent process as it is now (`real_parent`), which may be a reaper.
+    pub parent: ProcessKey,
+    /// Id of the cgroup-v2 directory; 1 is the root, 0 unknown.
+    pub cgroup_id: u64,
+    /// Inode number of the executable.
+    pub exe_inode: u64,
+    /// Device of the executable in the kernel's encoding (major << 20 | minor).
+    pub exe_device: u32,
+    /// Hard links to the executable; 0 means deleted or never linked (memfd).
+    pub exe_links: u32,
+    /// Inode number of the mount namespace.
+    pub mount_ns: u32,
+    /// Inode number of the network namespace.
+    pub net_ns: u32,
+    /// Real user id in the initial user namespace.
+    pub uid: u32,
+    /// Real group id in the initial user namespace.
+    pub gid: u32,
+    /// `EXEC_` flags.
+    pub flags: u32,
+    /// Bytes of path in the tail: components leaf first, each NUL-terminated
+    /// (`b"node\0bin\0usr\0"` is `/usr/bin/node`).
+    pub path_bytes: u16,
+    /// Bytes of argv in the tail, NUL-separated.
+    pub args_bytes: u16,
+}
+
+const _: () = assert!(size_of::<ProcessExecuted>() == 96);
+
+/// The path has more components or bytes than [`crate::limits`] keeps; its leaf end is there.
+pub const EXEC_PATH_TRUNCATED: u32 = 1 << 0;
+/// argv is longer than [`ARGS_BYTES`].
+pub const EXEC_ARGS_TRUNCATED: u32 = 1 << 1;
+/// argv could not be read.
+pub const EXEC_ARGS_UNREADABLE: u32 = 1 << 2;
+/// Found by the task iterator: the program is older than the monitor. argv was read from
+/// `/proc` and is what the process shows now, which it may have overwritten.
+pub const EXEC_FOUND: u32 = 1 << 3;
+/// A kernel thread: no executable, no argv.
+pub const EXEC_KERNEL_THREAD: u32 = 1 << 4;
+
+/// Room for the path in the tail: one component may start at the last byte that is kept.
+pub const EXEC_PATH_ROOM: usize = PATH_BYTES + NAME_BYTES;
+
+/// Longest possible exec record.
+pub const EXEC_RECORD_MAX: usize = size_of::<ProcessExecuted>() + EXEC_PATH_ROOM + ARGS_BYTES;
+
+/// The end of a process (its last thread's leader), from `sched_process_exit`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ProcessExited {
+    /// Kind [`KIND_PROCESS_EXITED`].
+    pub header: Header,
+    /// Who.
+    pub process: ProcessKey,
+    /// As `wait(2)` returns it: `status << 8 | signal`.
+    pub exit_code: i32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<ProcessExited>() == 40);
+
+/// A process asked to reach a remote: `connect()`, or a datagram with an address.
+///
+/// The kernel accepted the call's arguments; whether the remote was reached is in the
+/// [`FlowEnded`] that follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FlowOpened {
+    /// Kind [`KIND_FLOW_OPENED`].
+    pub header: Header,
+    /// Who.
+    pub process: ProcessKey,
+    /// To whom, as the caller asked.
+    pub remote: Remote,
+    /// Socket cookie: unique per socket until reboot.
+    pub cookie: u64,
+    /// Id of the cgroup-v2 directory.
+    pub cgroup_id: u64,
+    /// Network namespace cookie.
+    pub netns_cookie: u64,
+    /// Thread that called.
+    pub tid: u32,
+    /// Real user id in the initial user namespace, at the call.
+    pub uid: u32,
+    /// A `HOOK_` constant of [`crate::counter`].
+    pub hook: u32,
+    /// `FLOW_` flags.
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<FlowOpened>() == 96);
+
+/// First time this program image goes to this remote.
+pub const FLOW_FIRST: u32 = 1 << 0;
+
+/// The end of a flow whose opening was delivered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FlowEnded {
+    /// Kind [`KIND_FLOW_ENDED`].
+    pub header: Header,
+    /// Who opened it.
+    pub process: ProcessKey,
+    /// To whom, as the opener asked.
+    pub remote: Remote,
+    /// Socket cookie.
+    pub cookie: u64,
+    /// When it was opened, ns of `CLOCK_BOOTTIME`.
+    pub opened_ns: u64,
+    /// TCP: when it was established; 0 if it never was.
+    pub established_ns: u64,
+    /// TCP: payload bytes that the remote acknowledged.
+    pub bytes_sent: u64,
+    /// TCP: payload bytes received in order.
+    pub bytes_received: u64,
+    /// TCP: smoothed round-trip time, microseconds; 0 if unknown.
+    pub srtt_us: u32,
+    /// TCP: segments sent again.
+    pub retransmits: u32,
+    /// An `END_` constant.
+    pub outcome: u32,
+    /// `errno` of a failed TCP connection; 0 if the kernel recorded none.
+    pub errno: i32,
+}
+
+const _: () = assert!(size_of::<FlowEnded>() == 112);
+
+/// The flow ended after it was established (TCP), or its socket was closed (UDP).
+pub const END_CLOSED: u32 = 1;
+/// The remote was not reached, for the reason in `errno` (0: given up by the caller).
+pub const END_FAILED: u32 = 2;
+/// The call failed before a packet could leave (no route, no free port): TCP never sent a SYN.
+pub const END_NEVER_SENT: u32 = 3;
+
+/// A DNS message over UDP: these fields, then `payload_bytes` of message from its header on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct DnsHead {
+    /// Kind [`KIND_DNS_MESSAGE`].
+    pub header: Header,
+    /// Who opened the socket.
+    pub process: ProcessKey,
+    /// The other end of this packet, as it is on the wire: the resolver.
+    pub remote: Remote,
+    /// Socket cookie.
+    pub cookie: u64,
+    /// A `HOOK_DNS_` constant of [`crate::counter`]: the direction.
+    pub hook: u32,
+    /// Bytes of the message that are in the tail, at most [`DNS_BYTES`].
+    pub payload_bytes: u16,
+    /// Bytes that the message has on the wire.
+    pub message_bytes: u16,
+}
+
+const _: () = assert!(size_of::<DnsHead>() == 72);
+
+/// A [`DnsHead`] with all the tail it may need, as the kernel reserves it.
+#[repr(C)]
+pub struct DnsMessage {
+    /// Fixed fields.
+    pub head: DnsHead,
+    /// The message; only `payload_bytes` of it are valid.
+    pub payload: [u8; DNS_BYTES],
+}
+
+/// What happened in the flow map since it was last drained, for one flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FlowCounted {
+    /// Kind [`KIND_FLOW_COUNTED`].
+    pub header: Header,
+    /// Which flow.
+    pub flow: FlowKey,
+    /// Increase since the last drain; `last_seen_ns` is absolute.
+    pub delta: crate::flow::FlowCounters,
+}
+
+const _: () = assert!(size_of::<FlowCounted>() == 128);
+
+/// The kernel's counters, summed over CPUs; absolute since the programs were loaded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct KernelCounters {
+    /// Kind [`KIND_KERNEL_COUNTERS`].
+    pub header: Header,
+    /// Indexed by [`crate::counter::index`] and the `GAP_` constants.
+    pub values: [u64; COUNTERS as usize],
+}

@@ -1,0 +1,37 @@
+//! Telltale's kernel programs: facts about processes and their outbound flows, nothing more.
+//!
+//! In: kernel hooks. Out: records (see `monitor_common::record`) in three rings, the flow map,
+//! and the counters that prove the books balance. This crate knows no tool, no name, no rule.
+//!
+//! One file is one hook family: [`process`] (fork, exec, exit, and the iterator over what was
+//! there before), [`connect`] (connect and datagrams with an address), [`sock_end`] (how flows
+//! end), [`dns`] (DNS messages). [`kernel`] wraps what needs `unsafe`, [`maps`] holds every map,
+//! [`emit`] keeps the books, [`offsets`] is filled in by the loader from the kernel's BTF.
+#![no_std]
+#![no_main]
+
+mod connect;
+mod dns;
+mod emit;
+mod kernel;
+mod maps;
+mod offsets;
+mod process;
+mod sock_end;
+
+use aya_ebpf::{Global, macros::map as _};
+
+/// ABI this object was built with; the loader compares it with its own.
+#[unsafe(no_mangle)]
+static ABI_VERSION: Global<u32> = Global::new(monitor_common::ABI_VERSION);
+
+/// `Dual MIT/GPL`: some helpers are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Never reached: the verifier rejects a program from which this loop can be entered.
+    loop {}
+}

@@ -1,0 +1,17 @@
+//! The pure core: events in, effects out; no I/O, no clock, no async.
+//!
+//! In: decoded [`event::Event`]s and the time. Out: [`report::Effect`]s.
+//! Inside, imports run one way:
+//! `collector → alert → policy → attribute → {process, flow, names, catalog}`, `event → wire`.
+
+pub mod alert;
+pub mod attribute;
+pub mod catalog;
+pub mod collector;
+pub mod event;
+pub mod flow;
+pub mod names;
+pub mod policy;
+pub mod process;
+pub mod report;
+pub mod wire;

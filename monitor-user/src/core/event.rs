@@ -1,0 +1,632 @@
+//! Bytes of a record → [`Event`]. Parse, do not validate: past this file nothing is raw.
+//!
+//! In: one record as `monitor_common::record` lays it out. Out: an [`Event`], or a
+//! [`DecodeError`] that is counted and never stops the line.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use monitor_common::counter;
+use monitor_common::flow::{FlowCounters, ProcessKey, Remote};
+use monitor_common::record::{self, Header};
+use zerocopy::FromBytes;
+
+/// Nanoseconds of `CLOCK_BOOTTIME`: the one clock of the core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BootNs(pub u64);
+
+impl BootNs {
+    /// Time since `earlier`; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: BootNs) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// `bpf_get_socket_cookie`: unique per socket until the host reboots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketCookie(pub u64);
+
+/// Id of a cgroup-v2 directory (its inode number); 0 means unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CgroupId(pub u64);
+
+/// Transport protocol of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP, MPTCP included.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Any other IANA protocol number.
+    Other(u8),
+}
+
+impl Protocol {
+    fn from_iana(number: u8) -> Self {
+        match number {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            other => Protocol::Other(other),
+        }
+    }
+
+    /// Name as in ECS `network.transport`; `other` for anything but TCP and UDP.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Other(_) => "other",
+        }
+    }
+}
+
+/// The far end of a flow. IPv4-mapped addresses are already IPv4 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Address and port as the process asked for them.
+    pub addr: SocketAddr,
+    /// Transport.
+    pub protocol: Protocol,
+}
+
+impl From<Remote> for Endpoint {
+    fn from(remote: Remote) -> Self {
+        let ip = IpAddr::V6(Ipv6Addr::from(remote.addr)).to_canonical();
+        Endpoint {
+            addr: SocketAddr::new(ip, remote.port),
+            protocol: Protocol::from_iana(remote.protocol),
+        }
+    }
+}
+
+/// Everything that can move the collector, besides time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A new process; still its parent's program.
+    ProcessForked(ProcessForked),
+    /// A new program image, or one found running at start-up.
+    ProcessExecuted(Box<ProcessExecuted>),
+    /// A process ended.
+    ProcessExited(ProcessExited),
+    /// A process asked to reach a remote.
+    FlowOpened(FlowOpened),
+    /// A flow failed or closed.
+    FlowEnded(FlowEnded),
+    /// A DNS message passed a socket.
+    DnsMessage(Box<DnsMessage>),
+    /// Flows that the kernel counted without a record each.
+    FlowCounted(FlowCounted),
+    /// The kernel's books.
+    KernelCounters(Box<KernelCounters>),
+}
+
+/// See [`record::ProcessForked`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessForked {
+    /// When.
+    pub time: BootNs,
+    /// The child; its `exec_id` is its parent's.
+    pub process: ProcessKey,
+    /// The parent.
+    pub parent: ProcessKey,
+}
+
+/// See [`record::ProcessExecuted`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessExecuted {
+    /// When.
+    pub time: BootNs,
+    /// The new image.
+    pub process: ProcessKey,
+    /// The parent process at this moment.
+    pub parent: ProcessKey,
+    /// Its cgroup.
+    pub cgroup: CgroupId,
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Absolute path of the executable in its mount namespace, as the kernel resolved it.
+    /// Invalid UTF-8 is replaced; control characters are kept (outputs escape them).
+    pub exe: String,
+    /// The executable itself, whatever its path says.
+    pub exe_file: ExeFile,
+    /// argv as it stood at exec, or (when `found`) as the process shows it now.
+    pub args: Vec<String>,
+    /// The path is longer than the kernel side keeps; `exe` then starts with `…/`.
+    pub exe_truncated: bool,
+    /// argv is longer than the kernel side keeps, or could not be read.
+    pub args_truncated: bool,
+    /// Older than the monitor: found by the task iterator.
+    pub found: bool,
+    /// A kernel thread.
+    pub kernel_thread: bool,
+    /// Mount namespace inode.
+    pub mount_ns: u32,
+    /// Network namespace inode.
+    pub net_ns: u32,
+}
+
+/// Identity of an executable file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ExeFile {
+    /// Kernel device number (major << 20 | minor).
+    pub device: u32,
+    /// Inode number.
+    pub inode: u64,
+    /// Hard links; 0: deleted or never linked (memfd).
+    pub links: u32,
+}
+
+/// See [`record::ProcessExited`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessExited {
+    /// When.
+    pub time: BootNs,
+    /// Who.
+    pub process: ProcessKey,
+    /// As `wait(2)` returns it.
+    pub exit_code: i32,
+}
+
+/// See [`record::FlowOpened`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowOpened {
+    /// When.
+    pub time: BootNs,
+    /// Who.
+    pub process: ProcessKey,
+    /// To whom.
+    pub remote: Endpoint,
+    /// On which socket.
+    pub cookie: SocketCookie,
+    /// Cgroup of the caller.
+    pub cgroup: CgroupId,
+    /// Real user id of the caller.
+    pub uid: u32,
+    /// Thread that called.
+    pub tid: u32,
+    /// Through which kernel hook; an index into [`counter::HOOK_NAMES`].
+    pub hook: Hook,
+    /// First time this image goes to this remote.
+    pub first: bool,
+}
+
+/// The kernel hook a flow was seen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// `connect()`.
+    Connect,
+    /// A datagram with an address.
+    Sendmsg,
+}
+
+/// See [`record::FlowEnded`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowEnded {
+    /// When.
+    pub time: BootNs,
+    /// Who opened it.
+    pub process: ProcessKey,
+    /// To whom.
+    pub remote: Endpoint,
+    /// On which socket.
+    pub cookie: SocketCookie,
+    /// When it was opened.
+    pub opened: BootNs,
+    /// TCP: when it was established.
+    pub established: Option<BootNs>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// TCP payload bytes acknowledged by the remote.
+    pub bytes_sent: u64,
+    /// TCP payload bytes received.
+    pub bytes_received: u64,
+    /// TCP smoothed round-trip time, microseconds.
+    pub srtt_us: Option<u32>,
+    /// TCP segments sent again.
+    pub retransmits: u32,
+}
+
+/// How a flow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// After it was established (TCP), or by closing the socket (UDP).
+    Closed,
+    /// The remote was not reached; the kernel's errno, `None` if the caller gave up.
+    Failed(Option<i32>),
+    /// No packet left: no route, no free port.
+    NeverSent,
+}
+
+/// See [`record::DnsMessage`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsMessage {
+    /// When.
+    pub time: BootNs,
+    /// Who opened the socket.
+    pub process: ProcessKey,
+    /// The resolver, as on the wire.
+    pub resolver: Endpoint,
+    /// On which socket.
+    pub cookie: SocketCookie,
+    /// Leaving (a query) or arriving (an answer).
+    pub direction: Direction,
+    /// The message, from the DNS header on.
+    pub payload: Vec<u8>,
+    /// The message on the wire is longer than `payload`.
+    pub truncated: bool,
+}
+
+/// Direction of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Leaving the process.
+    Egress,
+    /// Reaching the process.
+    Ingress,
+}
+
+/// See [`record::FlowCounted`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowCounted {
+    /// When it was drained.
+    pub time: BootNs,
+    /// Who.
+    pub process: ProcessKey,
+    /// To whom.
+    pub remote: Endpoint,
+    /// Increase since the last drain.
+    pub delta: FlowCounters,
+}
+
+/// See [`record::KernelCounters`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelCounters {
+    /// When it was read.
+    pub time: BootNs,
+    /// Absolute values, indexed as `monitor_common::counter` says.
+    pub values: [u64; counter::COUNTERS as usize],
+}
+
+/// Why a record could not be used. The `reason` label of `telltale_decode_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Fewer bytes than the kind needs.
+    #[error("record of kind {kind} has {got} bytes, {want} wanted")]
+    TooShort {
+        /// Kind in the header; 0 if there is no whole header.
+        kind: u32,
+        /// Bytes there.
+        got: usize,
+        /// Bytes wanted.
+        want: usize,
+    },
+    /// A length field points outside the record.
+    #[error("record of kind {kind} has a tail of {tail} bytes but says {said}")]
+    TailMismatch {
+        /// Kind in the header.
+        kind: u32,
+        /// Bytes after the fixed fields.
+        tail: usize,
+        /// What its length fields add up to.
+        said: usize,
+    },
+    /// A kind that this build does not know.
+    #[error("record of unknown kind {0}")]
+    UnknownKind(u32),
+    /// A field holds a value that this build does not know.
+    #[error("record of kind {kind} has {field} {value}")]
+    UnknownValue {
+        /// Kind in the header.
+        kind: u32,
+        /// Which field.
+        field: &'static str,
+        /// The value.
+        value: u32,
+    },
+}
+
+impl DecodeError {
+    /// Short name for metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            DecodeError::TooShort { .. } => "too_short",
+            DecodeError::TailMismatch { .. } => "tail_mismatch",
+            DecodeError::UnknownKind(_) => "unknown_kind",
+            DecodeError::UnknownValue { .. } => "unknown_value",
+        }
+    }
+}
+
+impl Event {
+    /// Decodes one record.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if the bytes are not a record of a known kind. Never panics.
+    pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+        let (header, _) = prefix::<Header>(0, bytes)?;
+        let time = BootNs(header.time_ns);
+        match header.kind {
+            record::KIND_PROCESS_FORKED => decode_forked(time, bytes),
+            record::KIND_PROCESS_EXECUTED => decode_executed(time, bytes),
+            record::KIND_PROCESS_EXITED => decode_exited(time, bytes),
+            record::KIND_FLOW_OPENED => decode_opened(time, bytes),
+            record::KIND_FLOW_ENDED => decode_ended(time, bytes),
+            record::KIND_DNS_MESSAGE => decode_dns(time, bytes),
+            record::KIND_FLOW_COUNTED => decode_counted(time, bytes),
+            record::KIND_KERNEL_COUNTERS => decode_counters(time, bytes),
+            other => Err(DecodeError::UnknownKind(other)),
+        }
+    }
+
+    /// When the kernel, or the drain, stamped it.
+    #[must_use]
+    pub fn time(&self) -> BootNs {
+        match self {
+            Event::ProcessForked(event) => event.time,
+            Event::ProcessExecuted(event) => event.time,
+            Event::ProcessExited(event) => event.time,
+            Event::FlowOpened(event) => event.time,
+            Event::FlowEnded(event) => event.time,
+            Event::DnsMessage(event) => event.time,
+            Event::FlowCounted(event) => event.time,
+            Event::KernelCounters(event) => event.time,
+        }
+    }
+
+    /// Short name, the `kind` label of `telltale_events_total`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::ProcessForked(_) => "process_forked",
+            Event::ProcessExecuted(_) => "process_executed",
+            Event::ProcessExited(_) => "process_exited",
+            Event::FlowOpened(_) => "flow_opened",
+            Event::FlowEnded(_) => "flow_ended",
+            Event::DnsMessage(_) => "dns_message",
+            Event::FlowCounted(_) => "flow_counted",
+            Event::KernelCounters(_) => "kernel_counters",
+        }
+    }
+}
+
+/// Splits a `T` off the front of a record.
+fn prefix<T: FromBytes>(kind: u32, bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    T::read_from_prefix(bytes).map_err(|_| DecodeError::TooShort {
+        kind,
+        got: bytes.len(),
+        want: size_of::<T>(),
+    })
+}
+
+fn decode_forked(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::ProcessForked>(record::KIND_PROCESS_FORKED, bytes)?;
+    Ok(Event::ProcessForked(ProcessForked { time, process: raw.process, parent: raw.parent }))
+}
+
+fn decode_executed(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_PROCESS_EXECUTED;
+    let (raw, tail) = prefix::<record::ProcessExecuted>(kind, bytes)?;
+    let (path_bytes, args_bytes) = (usize::from(raw.path_bytes), usize::from(raw.args_bytes));
+    let said = path_bytes + args_bytes;
+    let mismatch = DecodeError::TailMismatch { kind, tail: tail.len(), said };
+    let path = tail.get(..path_bytes).ok_or(mismatch)?;
+    let args = tail.get(path_bytes..said).ok_or(mismatch)?;
+    let flag = |bit: u32| raw.flags & bit != 0;
+    let exe_truncated = flag(record::EXEC_PATH_TRUNCATED);
+    Ok(Event::ProcessExecuted(Box::new(ProcessExecuted {
+        time,
+        process: raw.process,
+        parent: raw.parent,
+        cgroup: CgroupId(raw.cgroup_id),
+        uid: raw.uid,
+        gid: raw.gid,
+        exe: path_from_components(path, exe_truncated),
+        exe_file: ExeFile { device: raw.exe_device, inode: raw.exe_inode, links: raw.exe_links },
+        args: args_from_bytes(args),
+        exe_truncated,
+        args_truncated: flag(record::EXEC_ARGS_TRUNCATED | record::EXEC_ARGS_UNREADABLE),
+        found: flag(record::EXEC_FOUND),
+        kernel_thread: flag(record::EXEC_KERNEL_THREAD),
+        mount_ns: raw.mount_ns,
+        net_ns: raw.net_ns,
+    })))
+}
+
+/// `b"node\0bin\0usr\0"` → `/usr/bin/node`; `…/` in front if the root end is missing.
+fn path_from_components(bytes: &[u8], truncated: bool) -> String {
+    let mut path = String::with_capacity(bytes.len() + 4);
+    if truncated {
+        path.push('…');
+    }
+    let components = bytes.split(|&byte| byte == 0).filter(|component| !component.is_empty());
+    for component in components.collect::<Vec<_>>().into_iter().rev() {
+        path.push('/');
+        path.push_str(&String::from_utf8_lossy(component));
+    }
+    path
+}
+
+/// argv from its NUL-separated form. Empty arguments in the middle are kept.
+fn args_from_bytes(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    bytes.split(|&byte| byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+}
+
+fn decode_exited(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::ProcessExited>(record::KIND_PROCESS_EXITED, bytes)?;
+    let exit_code = raw.exit_code;
+    Ok(Event::ProcessExited(ProcessExited { time, process: raw.process, exit_code }))
+}
+
+fn decode_opened(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_FLOW_OPENED;
+    let (raw, _) = prefix::<record::FlowOpened>(kind, bytes)?;
+    let hook = match raw.hook {
+        counter::HOOK_CONNECT4 | counter::HOOK_CONNECT6 => Hook::Connect,
+        counter::HOOK_SENDMSG4 | counter::HOOK_SENDMSG6 => Hook::Sendmsg,
+        value => return Err(DecodeError::UnknownValue { kind, field: "hook", value }),
+    };
+    Ok(Event::FlowOpened(FlowOpened {
+        time,
+        process: raw.process,
+        remote: raw.remote.into(),
+        cookie: SocketCookie(raw.cookie),
+        cgroup: CgroupId(raw.cgroup_id),
+        uid: raw.uid,
+        tid: raw.tid,
+        hook,
+        first: raw.flags & record::FLOW_FIRST != 0,
+    }))
+}
+
+fn decode_ended(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_FLOW_ENDED;
+    let (raw, _) = prefix::<record::FlowEnded>(kind, bytes)?;
+    let outcome = match raw.outcome {
+        record::END_CLOSED => Outcome::Closed,
+        record::END_FAILED => Outcome::Failed((raw.errno != 0).then_some(raw.errno)),
+        record::END_NEVER_SENT => Outcome::NeverSent,
+        value => return Err(DecodeError::UnknownValue { kind, field: "outcome", value }),
+    };
+    Ok(Event::FlowEnded(FlowEnded {
+        time,
+        process: raw.process,
+        remote: raw.remote.into(),
+        cookie: SocketCookie(raw.cookie),
+        opened: BootNs(raw.opened_ns),
+        established: (raw.established_ns != 0).then_some(BootNs(raw.established_ns)),
+        outcome,
+        bytes_sent: raw.bytes_sent,
+        bytes_received: raw.bytes_received,
+        srtt_us: (raw.srtt_us != 0).then_some(raw.srtt_us),
+        retransmits: raw.retransmits,
+    }))
+}
+
+fn decode_dns(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_DNS_MESSAGE;
+    let (raw, tail) = prefix::<record::DnsHead>(kind, bytes)?;
+    let said = usize::from(raw.payload_bytes);
+    let payload = tail.get(..said).ok_or(DecodeError::TailMismatch {
+        kind,
+        tail: tail.len(),
+        said,
+    })?;
+    let direction = match raw.hook {
+        counter::HOOK_DNS_EGRESS => Direction::Egress,
+        counter::HOOK_DNS_INGRESS => Direction::Ingress,
+        value => return Err(DecodeError::UnknownValue { kind, field: "hook", value }),
+    };
+    Ok(Event::DnsMessage(Box::new(DnsMessage {
+        time,
+        process: raw.process,
+        resolver: raw.remote.into(),
+        cookie: SocketCookie(raw.cookie),
+        direction,
+        payload: payload.to_vec(),
+        truncated: raw.message_bytes > raw.payload_bytes,
+    })))
+}
+
+fn decode_counted(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::FlowCounted>(record::KIND_FLOW_COUNTED, bytes)?;
+    let (process, remote) = (raw.flow.process, raw.flow.remote.into());
+    Ok(Event::FlowCounted(FlowCounted { time, process, remote, delta: raw.delta }))
+}
+
+fn decode_counters(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::KernelCounters>(record::KIND_KERNEL_COUNTERS, bytes)?;
+    Ok(Event::KernelCounters(Box::new(KernelCounters { time, values: raw.values })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::IntoBytes;
+
+    fn executed(path: &[u8], args: &[u8], flags: u32) -> Vec<u8> {
+        let raw = record::ProcessExecuted {
+            header: Header { time_ns: 7, kind: record::KIND_PROCESS_EXECUTED, bytes: 0 },
+            flags,
+            path_bytes: u16::try_from(path.len()).unwrap(),
+            args_bytes: u16::try_from(args.len()).unwrap(),
+            ..record::ProcessExecuted::default()
+        };
+        [raw.as_bytes(), path, args].concat()
+    }
+
+    #[track_caller]
+    fn check_executed(bytes: &[u8], exe: &str, args: &[&str]) {
+        let Ok(Event::ProcessExecuted(event)) = Event::decode(bytes) else {
+            panic!("not an exec: {:?}", Event::decode(bytes));
+        };
+        assert_eq!(event.exe, exe);
+        assert_eq!(event.args, args);
+    }
+
+    #[test]
+    fn exec_path_is_put_in_order_and_args_are_split() {
+        check_executed(
+            &executed(b"node\0bin\0usr\0", b"node\0\0cli.js\0", 0),
+            "/usr/bin/node",
+            &["node", "", "cli.js"],
+        );
+        check_executed(&executed(b"x\0", b"", 0), "/x", &[]);
+        check_executed(&executed(b"a\0b\0", b"a", record::EXEC_PATH_TRUNCATED), "…/b/a", &["a"]);
+        check_executed(&executed(b"\xff\0", b"\xff\0", 0), "/\u{fffd}", &["\u{fffd}"]);
+    }
+
+    #[test]
+    fn lengths_that_lie_are_errors() {
+        let mut bytes = executed(b"node\0", b"node\0", 0);
+        bytes.truncate(bytes.len() - 1);
+        assert!(matches!(Event::decode(&bytes), Err(DecodeError::TailMismatch { .. })));
+        assert!(matches!(Event::decode(&bytes[..40]), Err(DecodeError::TooShort { .. })));
+        assert!(matches!(Event::decode(&[]), Err(DecodeError::TooShort { .. })));
+    }
+
+    #[test]
+    fn unknown_kinds_and_values_are_errors() {
+        let header = Header { time_ns: 0, kind: 9_999, bytes: 16 };
+        assert_eq!(Event::decode(header.as_bytes()), Err(DecodeError::UnknownKind(9_999)));
+        let raw = record::FlowEnded {
+            header: Header { kind: record::KIND_FLOW_ENDED, ..Header::default() },
+            outcome: 77,
+            ..record::FlowEnded::default()
+        };
+        let error = Event::decode(raw.as_bytes()).unwrap_err();
+        assert_eq!(error.reason(), "unknown_value");
+    }
+
+    #[test]
+    fn v4_mapped_addresses_become_v4() {
+        let mut addr = [0; 16];
+        addr[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
+        let remote = Remote { addr, port: 443, protocol: 6, reserved: [0; 5] };
+        let endpoint = Endpoint::from(remote);
+        assert_eq!(endpoint.addr, "192.0.2.1:443".parse().unwrap());
+        assert_eq!(endpoint.protocol, Protocol::Tcp);
+    }
+
+    #[test]
+    fn no_prefix_of_a_record_panics() {
+        let full = executed(b"node\0bin\0", b"node\0x\0", 0);
+        for kind in 0..70u32 {
+            for len in 0..full.len() {
+                let mut bytes = full[..len].to_vec();
+                if len >= 12 {
+                    bytes[8..12].copy_from_slice(&kind.to_le_bytes());
+                }
+                let _ = Event::decode(&bytes);
+            }
+        }
+    }
+}

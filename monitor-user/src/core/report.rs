@@ -1,0 +1,287 @@
+//! What the core tells the world: the closed set of effects, and the views they carry.
+//!
+//! In: built by the collector. Out: read by metrics and sinks, which translate and never decide.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use monitor_common::flow::{FlowCounters, ProcessKey};
+
+use super::alert::Alert;
+use super::attribute::Attribution;
+use super::event::{BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie};
+use super::names::NameEvidence;
+use super::policy::Judgement;
+
+/// One thing that happened, for metrics, alerts and the event log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// A program image started, or was found running.
+    ProcessStarted(Box<ProcessStarted>),
+    /// A process ended.
+    ProcessEnded(Box<ProcessEnded>),
+    /// A flow opened, failed or closed.
+    Flow(Box<FlowReport>),
+    /// Flows that the kernel counted without a record each.
+    FlowsCounted(Box<FlowsCounted>),
+    /// An alert fired, fires still, or is resolved.
+    Alert(Box<AlertNotice>),
+    /// The kernel's books, read again.
+    Books(Box<KernelCounters>),
+    /// A bound of the collector was reached: something was evicted or refused.
+    Limited(Limit),
+    /// A DNS message was used, or not: the `outcome` label of `telltale_dns_messages_total`.
+    Dns(DnsOutcome),
+}
+
+/// What a process is, as far as the world is told. Shared, never changed after it is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessView {
+    /// Which image of which process.
+    pub key: ProcessKey,
+    /// Stable id of the image across hosts and reboots: 16 hex digits.
+    pub entity_id: Arc<str>,
+    /// The process that forked this one; `None` if it is unknown.
+    pub parent: Option<ParentView>,
+    /// Absolute path of the executable; empty if unknown.
+    pub exe: Arc<str>,
+    /// The executable file itself.
+    pub exe_file: ExeFile,
+    /// argv at exec.
+    pub args: Arc<[String]>,
+    /// argv is incomplete.
+    pub args_truncated: bool,
+    /// When this image started (for one found running: when it was found).
+    pub started: BootNs,
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Cgroup.
+    pub cgroup: CgroupId,
+    /// How the monitor knows of it.
+    pub origin: Origin,
+    /// The AI tool it belongs to, with the evidence; `None` if to none.
+    pub tool: Option<Arc<Attribution>>,
+}
+
+/// The parent as an event shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParentView {
+    /// Which image of which process.
+    pub key: ProcessKey,
+    /// Its entity id.
+    pub entity_id: Arc<str>,
+    /// Its executable.
+    pub exe: Arc<str>,
+}
+
+/// How the monitor knows of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Its exec was seen.
+    Executed,
+    /// It was forked by a known process and has not executed since.
+    Forked,
+    /// It was running before the monitor.
+    Found,
+    /// Only a flow was seen: its process records were lost.
+    Unknown,
+}
+
+/// A program image started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessStarted {
+    /// Number of this event in this run, from 1.
+    pub sequence: u64,
+    /// When.
+    pub time: BootNs,
+    /// Who.
+    pub process: Arc<ProcessView>,
+    /// What the policy says of its presence alone.
+    pub judgement: Judgement,
+    /// The event log's scope covers it.
+    pub logged: bool,
+}
+
+/// A process ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessEnded {
+    /// Number of this event in this run, from 1.
+    pub sequence: u64,
+    /// When.
+    pub time: BootNs,
+    /// Its last image.
+    pub process: Arc<ProcessView>,
+    /// As `wait(2)` returns it.
+    pub exit_code: i32,
+    /// The event log's scope covers it.
+    pub logged: bool,
+}
+
+/// A flow opened, failed or closed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowReport {
+    /// Number of this event in this run, from 1.
+    pub sequence: u64,
+    /// When.
+    pub time: BootNs,
+    /// What happened.
+    pub action: FlowAction,
+    /// Who opened it.
+    pub process: Arc<ProcessView>,
+    /// To whom.
+    pub remote: Endpoint,
+    /// On which socket.
+    pub cookie: SocketCookie,
+    /// Names of the remote, best first.
+    pub names: Vec<NameEvidence>,
+    /// What the policy says.
+    pub judgement: Judgement,
+    /// First time this image goes to this remote.
+    pub first: bool,
+    /// The event log's scope covers it.
+    pub logged: bool,
+}
+
+impl FlowReport {
+    /// The best name of the remote.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.names.first().map(|evidence| &*evidence.name)
+    }
+
+    /// Address of the remote.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.remote.addr.ip()
+    }
+}
+
+/// What happened to a flow.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FlowAction {
+    /// The process asked for it.
+    Opened {
+        /// Through which call.
+        hook: Hook,
+    },
+    /// It failed or closed.
+    Ended(FlowEnd),
+}
+
+/// How a flow went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowEnd {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it was opened.
+    pub opened: BootNs,
+    /// TCP: when it was established.
+    pub established: Option<BootNs>,
+    /// TCP payload bytes acknowledged by the remote.
+    pub bytes_sent: u64,
+    /// TCP payload bytes received.
+    pub bytes_received: u64,
+    /// TCP smoothed round-trip time, microseconds.
+    pub srtt_us: Option<u32>,
+    /// TCP segments sent again.
+    pub retransmits: u32,
+}
+
+/// Flows that the kernel counted without a record each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowsCounted {
+    /// Who.
+    pub process: Arc<ProcessView>,
+    /// To whom.
+    pub remote: Endpoint,
+    /// Names of the remote, best first.
+    pub names: Vec<NameEvidence>,
+    /// What the policy says.
+    pub judgement: Judgement,
+    /// Increase since the last drain.
+    pub delta: FlowCounters,
+}
+
+/// An alert and what became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertNotice {
+    /// Number of this event in this run, from 1.
+    pub sequence: u64,
+    /// When.
+    pub time: BootNs,
+    /// What became of it.
+    pub state: AlertState,
+    /// The alert.
+    pub alert: Arc<Alert>,
+}
+
+/// What became of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlertState {
+    /// It fires for the first time, or again after it was resolved.
+    Fired,
+    /// It fires still: receivers are told again, the log is not.
+    StillFiring,
+    /// Its cause has not been seen for a while.
+    Resolved,
+}
+
+/// A bound that was reached. The `table` label of `telltale_table_limited_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// The process table is full.
+    Processes,
+    /// The flow table is full.
+    Flows,
+    /// The name table is full, for one process or in all.
+    Names,
+    /// The table of outstanding DNS queries is full.
+    Queries,
+    /// The alert table is full.
+    Alerts,
+}
+
+impl Limit {
+    /// Name for metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Processes => "processes",
+            Limit::Flows => "flows",
+            Limit::Names => "names",
+            Limit::Queries => "queries",
+            Limit::Alerts => "alerts",
+        }
+    }
+}
+
+/// What became of a DNS message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DnsOutcome {
+    /// A query, remembered until its answer.
+    Query,
+    /// An answer that matched a query: names were learned, or it held none.
+    Answer,
+    /// An answer that matched no outstanding query: ignored.
+    Unsolicited,
+    /// Not a DNS message.
+    Malformed,
+    /// A name in it is not a host name: ignored.
+    NameInvalid,
+}
+
+impl DnsOutcome {
+    /// Name for metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DnsOutcome::Query => "query",
+            DnsOutcome::Answer => "answer",
+            DnsOutcome::Unsolicited => "unsolicited",
+            DnsOutcome::Malformed => "malformed",
+            DnsOutcome::NameInvalid => "name_invalid",
+        }
+    }
+}
