@@ -9,7 +9,9 @@ use monitor_common::flow::{FlowCounters, ProcessKey};
 
 use super::alert::Alert;
 use super::attribute::Attribution;
-use super::event::{BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie};
+use super::event::{
+    BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie,
+};
 use super::names::NameEvidence;
 use super::policy::Judgement;
 
