@@ -81,6 +81,10 @@ impl Address {
 /// `number` is an aligned number in a map value that was checked for null.
 #[inline(always)]
 pub unsafe fn add(number: *mut u64, increment: u64) {
+    // An addition of a constant zero would be compiled to a `lock or`, which needs Linux 5.12.
+    if increment == 0 {
+        return;
+    }
     // SAFETY: the caller vouches for the address. The result is not used, so this is the plain
     // `lock add` that every kernel from 5.10 on accepts.
     unsafe {
