@@ -138,7 +138,7 @@ fn copy(skb: *mut __sk_buff, hook: u32, datagram: &Datagram) -> u32 {
         return DROPPED_UNREADABLE;
     }
     let message_bytes = length - start;
-    let payload_bytes = kernel::opaque(message_bytes.min(DNS_BYTES as u32));
+    let payload_bytes = message_bytes.min(DNS_BYTES as u32);
     let Some(mut entry) = PAYLOAD.reserve::<DnsMessage>(0) else {
         return DROPPED_RING_FULL;
     };
@@ -155,14 +155,15 @@ fn copy(skb: *mut __sk_buff, hook: u32, datagram: &Datagram) -> u32 {
             message_bytes: message_bytes as u16,
         };
     }
-    if payload_bytes == 0 || payload_bytes > DNS_BYTES as u32 {
+    let (least, most) = (u64::from(DNS_HEADER), DNS_BYTES as u64);
+    let Some(copied) = kernel::within(u64::from(payload_bytes), least, most) else {
         entry.discard(emit::NO_WAKEUP);
         return DROPPED_UNREADABLE; // Cannot be, but the verifier wants to see it.
-    }
-    // SAFETY: `payload_bytes` is at most the payload's size; the helper checks the packet.
+    };
+    // SAFETY: `copied` is at most the payload's size; the helper checks the packet.
     let result = unsafe {
         let payload = (&raw mut (*message).payload).cast();
-        bpf_skb_load_bytes(skb.cast(), start, payload, payload_bytes)
+        bpf_skb_load_bytes(skb.cast(), start, payload, copied as u32)
     };
     if result != 0 {
         entry.discard(emit::NO_WAKEUP);

@@ -12,6 +12,8 @@
 // Atomic additions: `AtomicU64::fetch_add` does not exist for this target, the instruction does.
 #![allow(internal_features)]
 #![feature(core_intrinsics)]
+// `kernel::opaque`: the BPF target's `asm!` is not stable yet.
+#![feature(asm_experimental_arch)]
 
 mod connect;
 mod dns;

@@ -101,17 +101,14 @@ fn executed(task: Address) -> Option<u32> {
     let mm = task.follow(&offsets::TASK_MM)?;
     append_args(mm, scratch);
     let used = usize::from(scratch.record.path_bytes) + usize::from(scratch.record.args_bytes);
-    let bytes = size_of::<ProcessExecuted>() + (used & 0xfff);
+    let bytes = record_bytes(used)?;
     scratch.record.header.bytes = bytes as u32;
-    if bytes > size_of::<ExecScratch>() {
-        return None; // Cannot be: the parts are bounded. The verifier wants to see it.
-    }
     // SAFETY: `bytes` lies within the scratch slot.
     let result = unsafe {
         bpf_ringbuf_output(
             (&raw const CONTROL).cast_mut().cast(),
             core::ptr::from_mut(scratch).cast(),
-            bytes as u64,
+            bytes,
             emit::NO_WAKEUP,
         )
     };
@@ -120,6 +117,14 @@ fn executed(task: Address) -> Option<u32> {
     } else {
         DROPPED_RING_FULL
     })
+}
+
+/// Length of a record with `used` bytes of tail. Never `None`, as the parts of the tail are
+/// bounded, but the verifier wants to see it.
+#[inline(always)]
+fn record_bytes(used: usize) -> Option<u64> {
+    let bytes = size_of::<ProcessExecuted>() + used;
+    kernel::within(bytes as u64, 0, size_of::<ExecScratch>() as u64)
 }
 
 /// Fills in everything about a program image but its argv.
@@ -231,14 +236,14 @@ fn append_path(mut dentry: Address, mut mount: Address, tail: &mut [u8]) -> (usi
         let Some(name) = dentry.follow(&offsets::DENTRY_NAME) else {
             return (used, false);
         };
-        if used >= PATH_BYTES {
+        let Some(end) = kernel::within(used as u64, 0, PATH_BYTES as u64 - 1) else {
             return (used, false);
-        }
-        // SAFETY: `used` < PATH_BYTES and the tail has NAME_BYTES beyond that; the helper checks
+        };
+        // SAFETY: `end` < PATH_BYTES and the tail has NAME_BYTES beyond that; the helper checks
         // the address that it reads from.
         let copied = unsafe {
             bpf_probe_read_kernel_str(
-                tail.as_mut_ptr().add(used).cast(),
+                tail.as_mut_ptr().add(end as usize).cast(),
                 NAME_BYTES as u32,
                 name.raw() as *const _,
             )
@@ -359,11 +364,8 @@ fn found(seq: *mut seq_file, task: Address) -> Option<()> {
     let scratch = unsafe { SCRATCH.get_ptr_mut(1)?.as_mut() }?;
     scratch.record.flags = EXEC_FOUND;
     describe(task, scratch)?;
-    let bytes = size_of::<ProcessExecuted>() + (usize::from(scratch.record.path_bytes) & 0xfff);
+    let bytes = record_bytes(usize::from(scratch.record.path_bytes))?;
     scratch.record.header.bytes = bytes as u32;
-    if bytes > size_of::<ExecScratch>() {
-        return None;
-    }
     // SAFETY: `bytes` lies within the scratch slot.
     unsafe { bpf_seq_write(seq, core::ptr::from_mut(scratch).cast(), bytes as u32) };
     Some(())
