@@ -132,18 +132,13 @@ impl Kernel {
     ///
     /// [`LoadError`], whose text says what to do.
     pub fn load(cgroup_root: OwnedFd, options: Options) -> Result<Kernel, LoadError> {
-        let btf_bytes = std::fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
-        let offsets = offsets::resolve(&Btf::parse(btf_bytes)?)?;
-        let report_all = u32::from(options.report_all);
-        let mut loader = EbpfLoader::new();
-        loader.override_global("REPORT_ALL", &report_all, true);
-        for (global, offset) in &offsets {
-            loader.override_global(global, offset, true);
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(object_error)?;
-        let btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
+        let mut ebpf = create(options)?;
+        let btf = kernel_btf()?;
         for (name, hook) in PROGRAMS {
-            attach(&mut ebpf, &btf, name, hook, &cgroup_root)?;
+            let program = program(&mut ebpf, name)?;
+            load_program(program, &btf, hook).map_err(|error| program_error(name, &error))?;
+            attach_program(program, hook, &cgroup_root)
+                .map_err(|error| LoadError::Attach { program: name, error: chain(&error) })?;
         }
         Ok(Kernel {
             control: map(&mut ebpf, "CONTROL")?,
@@ -234,21 +229,43 @@ where
     T::try_from(map).map_err(|error| LoadError::Object(format!("map {name}: {error}")))
 }
 
-fn attach(
-    ebpf: &mut Ebpf,
-    btf: &aya::Btf,
-    name: &'static str,
-    hook: Hook,
-    cgroup: &OwnedFd,
-) -> Result<(), LoadError> {
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| LoadError::Object(format!("no program {name}")))?;
-    load_program(program, btf, hook).map_err(|error| program_error(name, &error))?;
-    attach_program(program, hook, cgroup).map_err(|error| LoadError::Attach {
-        program: name,
-        error: chain(&error),
-    })
+/// Creates the maps, with the offsets of this kernel written in.
+fn create(options: Options) -> Result<Ebpf, LoadError> {
+    let btf_bytes = std::fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
+    let offsets = offsets::resolve(&Btf::parse(btf_bytes)?)?;
+    let report_all = u32::from(options.report_all);
+    let mut loader = EbpfLoader::new();
+    loader.override_global("REPORT_ALL", &report_all, true);
+    for (global, offset) in &offsets {
+        loader.override_global(global, offset, true);
+    }
+    loader.load(OBJECT).map_err(object_error)
+}
+
+fn kernel_btf() -> Result<aya::Btf, LoadError> {
+    aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, LoadError> {
+    ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("no program {name}")))
+}
+
+/// Loads every program without attaching any, to see what this kernel and these privileges allow.
+///
+/// # Errors
+///
+/// What prevents even the maps.
+pub fn probe() -> Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError> {
+    let mut ebpf = create(Options::default())?;
+    let btf = kernel_btf()?;
+    let mut results = Vec::new();
+    for (name, hook) in PROGRAMS {
+        let program = program(&mut ebpf, name)?;
+        let loaded =
+            load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
+        results.push((name, loaded));
+    }
+    Ok(results)
 }
 
 fn load_program(program: &mut Program, btf: &aya::Btf, hook: Hook) -> Result<(), ProgramError> {

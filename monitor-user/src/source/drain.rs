@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::bpf::Kernel;
 use crate::core::event::BootNs;
+use crate::host::clock;
 
 /// Least time between two drains: how stale an aggregated count may be on a quiet host.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -56,7 +57,6 @@ impl Drain {
         &mut self,
         kernel: &mut Kernel,
         now: BootNs,
-        clock: impl Fn() -> BootNs,
         mut each: impl FnMut(&[u8]),
     ) {
         let mut finished = Vec::new();
@@ -87,7 +87,7 @@ impl Drain {
         // A process leaves the list when its entries had two chances to be deleted.
         self.gone
             .retain(|_, end| now.since(*end) <= LINGER * 2 + INTERVAL_MIN);
-        let took = clock().since(now);
+        let took = clock::now().since(now);
         let pause = INTERVAL_MIN.max(took * INTERVAL_PER_DURATION);
         let pause_ns = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
         self.next = BootNs(now.0.saturating_add(pause_ns));
