@@ -11,3 +11,5 @@
 #![forbid(unsafe_code)]
 
 pub mod core;
+pub mod host;
+
