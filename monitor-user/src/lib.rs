@@ -12,4 +12,4 @@
 
 pub mod core;
 pub mod host;
-
+pub mod source;
