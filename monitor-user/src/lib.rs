@@ -11,3 +11,6 @@
 #![forbid(unsafe_code)]
 
 pub mod core;
+pub mod clock;
+pub mod metrics;
+pub mod sink;
