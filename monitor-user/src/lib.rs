@@ -10,7 +10,7 @@
 //! 5. [`config`] and [`cli`]: what the operator asked for.
 #![forbid(unsafe_code)]
 
-pub mod core;
 pub mod clock;
+pub mod core;
 pub mod metrics;
 pub mod sink;

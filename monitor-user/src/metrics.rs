@@ -7,67 +7,26 @@
 //! its values come from the catalog or from this program, anything else becomes `other`.
 
 mod define;
+mod labels;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use monitor_common::counter;
 use monitor_common::flow::ProcessKey;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
-use rustix::io::Errno;
 
 use crate::clock::WallClock;
-use crate::core::alert::Severity;
 use crate::core::attribute::Role;
 use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome};
 use crate::core::report::{
-    AlertNotice, AlertState, DnsOutcome, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted,
-    Limit, Origin, ProcessEnded, ProcessStarted, ProcessView,
+    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Limit, Origin,
+    ProcessEnded, ProcessStarted, ProcessView,
 };
 use define::{Counter, Definer, Gauge, Histogram, Label, Mirror};
-
-/// Label value for what is not there.
-const NONE: &str = "none";
-/// Label value for what is there and not known.
-const OTHER: &str = "other";
-/// Label value for a program that reaches an AI provider and belongs to no known tool.
-const UNIDENTIFIED: &str = "unidentified";
-/// The `table` label of the bound [`RUNNING_MAX`].
-const RUNNING_TABLE: &str = "running_processes";
-
-/// Purposes that the catalog knows.
-const PURPOSES: [&str; 15] = [
-    "api",
-    "assets",
-    "auth",
-    "device-fingerprint",
-    "docs",
-    "encrypted-dns",
-    "error-reporting",
-    "extensions-marketplace",
-    "feature-flags",
-    "mcp",
-    "model-download",
-    "other",
-    "telemetry",
-    "update",
-    "web-search",
-];
-
-/// Rules that raise alerts; their series exist at 0, so that the first alert is an increase.
-const ALERT_RULES: [&str; 2] = ["banned-tool", "unexpected-endpoint"];
-const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
-const DECODE_ERRORS: [&str; 4] = ["too_short", "tail_mismatch", "unknown_kind", "unknown_value"];
-const LIMITS: [Limit; 5] =
-    [Limit::Processes, Limit::Flows, Limit::Names, Limit::Queries, Limit::Alerts];
-const DNS_OUTCOMES: [DnsOutcome; 5] = [
-    DnsOutcome::Query,
-    DnsOutcome::Answer,
-    DnsOutcome::Unsolicited,
-    DnsOutcome::Malformed,
-    DnsOutcome::NameInvalid,
-];
+use labels::*;
 
 /// Versions shown per tool. They come from paths, which any user can make up.
 const VERSIONS_PER_TOOL_MAX: usize = 16;
@@ -88,66 +47,6 @@ This file is written from the definitions in `monitor-user/src/metrics.rs`.
 No label holds a pid, an address, a port, an argument or a name that came off the wire.
 A value that is not in the list below a metric becomes `other`.
 ";
-
-const TOOL: Label =
-    Label { name: "tool", values: "ids of the catalog, `unidentified`, `none`, `other`" };
-const ROLE: Label = Label {
-    name: "role",
-    values: "`main`, `helper`, `mcp-server`, `shell-child`, `package-manager`, `git`, \
-             `other-child`, `unidentified`, `none`",
-};
-const PURPOSE: Label = Label { name: "purpose", values: "purposes of the catalog, `none`, `other`" };
-const VERDICT: Label = Label {
-    name: "verdict",
-    values: "`expected`, `expected-unverified`, `optional`, `undeclared`, `denied`, `unknown`, \
-             `local`, `not-judged`",
-};
-const TRANSPORT: Label = Label { name: "transport", values: "`tcp`, `udp`, `other`" };
-const FAILURE: Label = Label {
-    name: "reason",
-    values: "`refused`, `timed_out`, `unreachable`, `reset`, `never_sent`, `abandoned`, `other`",
-};
-const VERSION: Label =
-    Label { name: "version", values: "the first 16 seen per tool, `unknown`, `other`" };
-const VENDOR: Label = Label { name: "vendor", values: "one per tool" };
-const JURISDICTION: Label = Label { name: "jurisdiction", values: "one per tool" };
-const RULE: Label = Label { name: "rule", values: "rules of this build" };
-const SEVERITY: Label = Label { name: "severity", values: "`info`, `warning`, `critical`" };
-const DNS_OUTCOME: Label = Label {
-    name: "outcome",
-    values: "`query`, `answer`, `unsolicited`, `malformed`, `name_invalid`",
-};
-const NAME_SOURCE: Label =
-    Label { name: "source", values: "`dns-own`, `dns-shared`, `manifest-ip`, `none`" };
-const HOOK: Label = Label {
-    name: "hook",
-    values: "`connect4`, `connect6`, `sendmsg4`, `sendmsg6`, `flow_end`, `dns_egress`, \
-             `dns_ingress`, `fork`, `exec`, `exit`",
-};
-const HOOK_OUTCOME: Label = Label {
-    name: "outcome",
-    values: "`attempted`, `delivered`, `aggregated`, `ring_full`, `flows_full`, `unreadable`",
-};
-const GAP: Label =
-    Label { name: "reason", values: "`flows_full`, `no_socket_storage`, `watched_full`" };
-const PROGRAM: Label = Label { name: "program", values: "programs of the kernel object" };
-const MAP: Label = Label { name: "map", values: "maps of the kernel object" };
-const EVENT_KIND: Label = Label { name: "kind", values: "record kinds of this build" };
-const DECODE_REASON: Label = Label {
-    name: "reason",
-    values: "`too_short`, `tail_mismatch`, `unknown_kind`, `unknown_value`",
-};
-const LIMITED_TABLE: Label = Label {
-    name: "table",
-    values: "`processes`, `flows`, `names`, `queries`, `alerts`, `running_processes`",
-};
-const TABLE: Label = Label { name: "table", values: "tables of this build" };
-const SINK: Label = Label {
-    name: "sink",
-    values: "`console`, `webhook`, and `alertmanager-1`, … in the order of the configuration",
-};
-const DROP_REASON: Label =
-    Label { name: "reason", values: "`queue_full`, `rejected`, `gave_up`, `shutdown`" };
 
 /// What was built, for `telltale_build_info`.
 #[derive(Clone, Debug, Default)]
@@ -271,7 +170,9 @@ impl Metrics {
 
     /// Says whether a kernel program is attached to its hook.
     pub fn set_hook_attached(&self, program: &str, attached: bool) {
-        self.kernel.hook_attached.set([program], i64::from(attached));
+        self.kernel
+            .hook_attached
+            .set([program], i64::from(attached));
     }
 
     /// Says how full a kernel map is.
@@ -292,12 +193,16 @@ impl Metrics {
         self.outputs.log_dropped.follow([], stats.lines_dropped);
         self.outputs.log_bytes.follow([], stats.bytes_written);
         self.outputs.log_errors.follow([], stats.write_errors);
-        self.outputs.log_pending.set([], signed(stats.bytes_pending));
+        self.outputs
+            .log_pending
+            .set([], signed(stats.bytes_pending));
     }
 
     /// Says what a sink did so far. `sink` is one of a few names fixed by the configuration.
     pub fn set_sink(&self, sink: &str, stats: &SinkStats) {
-        self.outputs.queue_length.set([sink], signed(stats.queue_length));
+        self.outputs
+            .queue_length
+            .set([sink], signed(stats.queue_length));
         self.outputs.delivered.follow([sink], stats.delivered);
         self.outputs.retries.follow([sink], stats.retries);
         let dropped = [
@@ -353,7 +258,9 @@ impl Metrics {
                 let purpose = purpose_label(report.judgement.purpose.as_deref());
                 let verdict = report.judgement.verdict.name();
                 let transport = report.remote.protocol.name();
-                self.traffic.connections.increment([tool, role, purpose, verdict, transport]);
+                self.traffic
+                    .connections
+                    .increment([tool, role, purpose, verdict, transport]);
                 let source = report.names.first().map_or(NONE, |name| name.source.name());
                 self.names.flow_names.increment([source]);
             }
@@ -371,7 +278,9 @@ impl Metrics {
             let verdict = counted.judgement.verdict.name();
             let transport = counted.remote.protocol.name();
             let labels = [tool, role, purpose, verdict, transport];
-            self.traffic.connections.add(labels, delta.connects_unreported);
+            self.traffic
+                .connections
+                .add(labels, delta.connects_unreported);
         }
         self.traffic.transmit_bytes.add([tool], delta.bytes_sent);
         self.traffic.receive_bytes.add([tool], delta.bytes_received);
@@ -380,7 +289,9 @@ impl Metrics {
 
     fn seen(&self, tool: &str, time: BootNs, clock: &WallClock) {
         if tool != NONE {
-            self.processes.last_seen.set([tool], clock.unix_seconds(time));
+            self.processes
+                .last_seen
+                .set([tool], clock.unix_seconds(time));
         }
     }
 
@@ -403,7 +314,10 @@ impl Metrics {
 fn purpose_label(purpose: Option<&str>) -> &'static str {
     match purpose {
         None => NONE,
-        Some(purpose) => PURPOSES.into_iter().find(|known| *known == purpose).unwrap_or(OTHER),
+        Some(purpose) => PURPOSES
+            .into_iter()
+            .find(|known| *known == purpose)
+            .unwrap_or(OTHER),
     }
 }
 
@@ -414,13 +328,15 @@ pub fn failure_reason(outcome: Outcome) -> Option<&'static str> {
         Outcome::Closed => return None,
         Outcome::NeverSent => return Some("never_sent"),
         Outcome::Failed(None) => return Some("abandoned"),
-        Outcome::Failed(Some(errno)) => Errno::from_raw_os_error(errno),
+        Outcome::Failed(Some(errno)) => errno,
     };
-    Some(match errno {
-        Errno::CONNREFUSED => "refused",
-        Errno::TIMEDOUT => "timed_out",
-        Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::HOSTDOWN => "unreachable",
-        Errno::CONNRESET => "reset",
+    Some(match io::Error::from_raw_os_error(errno).kind() {
+        io::ErrorKind::ConnectionRefused => "refused",
+        io::ErrorKind::TimedOut => "timed_out",
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkDown => "unreachable",
+        io::ErrorKind::ConnectionReset => "reset",
         _ => OTHER,
     })
 }
@@ -482,7 +398,9 @@ impl Traffic {
     fn ended(&self, tool: &str, report: &FlowReport, end: &FlowEnd) {
         match failure_reason(end.outcome) {
             Some(reason) => self.failures.increment([tool, reason]),
-            None => self.duration.observe([tool], report.time.since(end.opened).as_secs_f64()),
+            None => self
+                .duration
+                .observe([tool], report.time.since(end.opened).as_secs_f64()),
         }
     }
 }
@@ -560,7 +478,11 @@ impl Processes {
         let seen = versions.entry(tool.to_owned()).or_default();
         let version = attribution.version.as_deref().unwrap_or("unknown");
         let known = seen.contains(version) || version == "unknown";
-        let version = if known || seen.len() < VERSIONS_PER_TOOL_MAX { version } else { OTHER };
+        let version = if known || seen.len() < VERSIONS_PER_TOOL_MAX {
+            version
+        } else {
+            OTHER
+        };
         seen.insert(version.to_owned());
         let (vendor, jurisdiction) = match tool {
             OTHER => (OTHER, OTHER),
@@ -674,11 +596,7 @@ impl Kernel {
                 "1 if the kernel program is attached to its hook, else 0.",
                 [PROGRAM],
             )?,
-            map_entries: define.gauge(
-                "telltale_map_entries",
-                "Entries in a kernel map.",
-                [MAP],
-            )?,
+            map_entries: define.gauge("telltale_map_entries", "Entries in a kernel map.", [MAP])?,
             map_capacity: define.gauge(
                 "telltale_map_capacity",
                 "Entries that a kernel map can hold.",
@@ -688,15 +606,20 @@ impl Kernel {
     }
 
     fn record(&self, books: &KernelCounters) {
-        let (rows, gaps) = books.values.split_at((counter::HOOKS * counter::OUTCOMES) as usize);
+        let (rows, gaps) = books
+            .values
+            .split_at((counter::HOOKS * counter::OUTCOMES) as usize);
         let rows = rows.chunks_exact(counter::OUTCOMES as usize);
         for (hook, row) in counter::HOOK_NAMES.into_iter().zip(rows) {
             for (outcome, value) in counter::OUTCOME_NAMES.into_iter().zip(row) {
                 self.operations.follow([hook, outcome], *value);
             }
             if let [attempted, outcomes @ ..] = row {
-                let accounted = outcomes.iter().fold(0u64, |sum, value| sum.saturating_add(*value));
-                self.remainder.set([hook], signed(*attempted) - signed(accounted));
+                let accounted = outcomes
+                    .iter()
+                    .fold(0u64, |sum, value| sum.saturating_add(*value));
+                self.remainder
+                    .set([hook], signed(*attempted) - signed(accounted));
             }
         }
         for (reason, value) in counter::GAP_NAMES.into_iter().zip(gaps) {
@@ -826,9 +749,372 @@ fn define_own(define: &mut Definer, build: &BuildInfo) -> prometheus::Result<()>
                 allowed file descriptors, threads, start time) are Telltale's own.";
     define.section("Telltale itself", text);
     let one = "one per build";
-    let labels = ["version", "revision", "object_digest"].map(|name| Label { name, values: one });
+    let labels = ["version", "revision", "object_digest"].map(|name| Label::new(name, one));
     let info = define.gauge("telltale_build_info", "1, with what was built.", labels)?;
     let revision = build.revision.as_deref().unwrap_or("unknown");
     info.set([&build.version, revision, &build.object_digest], 1);
     define.register(ProcessCollector::for_self())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    use std::sync::Arc;
+
+    use monitor_common::flow::FlowCounters;
+
+    use super::*;
+    use crate::core::event::{Endpoint, Protocol};
+    use crate::core::policy::Verdict;
+    use crate::sink::fixture::{self, CLOCK, SECOND};
+
+    fn metrics() -> Metrics {
+        let build = BuildInfo {
+            version: "0.1.0".into(),
+            revision: None,
+            object_digest: "00ff".into(),
+        };
+        Metrics::new(["claude-code", "codex"].into_iter(), &build).unwrap()
+    }
+
+    /// The series named must have these values; 0 may also mean that it is not there.
+    #[track_caller]
+    fn check(metrics: &Metrics, expect: &[(&str, f64)]) {
+        let text = metrics.encode().unwrap();
+        for (series, value) in expect {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            let found: f64 = line
+                .unwrap_or_else(|| panic!("no {series} in\n{text}"))
+                .parse()
+                .unwrap();
+            assert!(
+                (found - value).abs() < 1e-9,
+                "{series}: {found}, wanted {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_reference_is_the_committed_one() {
+        fixture::check_golden("../docs/metrics.md", metrics().reference());
+    }
+
+    #[test]
+    fn flows_count_once_whether_reported_or_only_counted() {
+        let metrics = metrics();
+        metrics.record(
+            &fixture::flow(fixture::opened(fixture::process(42))),
+            &CLOCK,
+        );
+        let delta = FlowCounters {
+            connects: 11,
+            connects_unreported: 10,
+            bytes_sent: 5,
+            bytes_received: 6,
+            datagrams: 7,
+            ..FlowCounters::default()
+        };
+        metrics.record(&fixture::counted(fixture::process(42), delta), &CLOCK);
+        let closed = fixture::closed(fixture::process(42), Outcome::Closed);
+        metrics.record(&fixture::flow(closed), &CLOCK);
+        check(
+            &metrics,
+            &[
+                (
+                    "telltale_connections_total{purpose=\"api\",role=\"main\",tool=\"claude-code\",\
+                 transport=\"tcp\",verdict=\"expected\"}",
+                    11.0,
+                ),
+                ("telltale_transmit_bytes_total{tool=\"claude-code\"}", 5.0),
+                ("telltale_receive_bytes_total{tool=\"claude-code\"}", 6.0),
+                ("telltale_datagrams_total{tool=\"claude-code\"}", 7.0),
+                (
+                    "telltale_connection_duration_seconds_sum{tool=\"claude-code\"}",
+                    2.0,
+                ),
+                ("telltale_flow_names_total{source=\"dns-own\"}", 1.0),
+                (
+                    "telltale_tool_last_seen_timestamp_seconds{tool=\"claude-code\"}",
+                    1_795_167_125.0,
+                ),
+            ],
+        );
+    }
+
+    #[track_caller]
+    fn check_failure(outcome: Outcome, reason: &str) {
+        let metrics = metrics();
+        metrics.record(
+            &fixture::flow(fixture::closed(fixture::stranger(1), outcome)),
+            &CLOCK,
+        );
+        let series =
+            format!("telltale_connection_failures_total{{reason=\"{reason}\",tool=\"none\"}}");
+        check(&metrics, &[(&series, 1.0)]);
+    }
+
+    #[test]
+    fn failures_have_a_bounded_reason() {
+        check_failure(Outcome::Failed(Some(111)), "refused");
+        check_failure(Outcome::Failed(Some(110)), "timed_out");
+        check_failure(Outcome::Failed(Some(113)), "unreachable");
+        check_failure(Outcome::Failed(Some(101)), "unreachable");
+        check_failure(Outcome::Failed(Some(104)), "reset");
+        check_failure(Outcome::Failed(None), "abandoned");
+        check_failure(Outcome::NeverSent, "never_sent");
+        check_failure(Outcome::Failed(Some(i32::MIN)), "other");
+    }
+
+    fn of_tool(pid: u32, id: &str, role: Role) -> ProcessView {
+        ProcessView {
+            tool: Some(Arc::new(fixture::attribution(id, role))),
+            ..fixture::process(pid)
+        }
+    }
+
+    #[test]
+    fn running_processes_follow_exec_and_exit() {
+        let metrics = metrics();
+        let running = "telltale_running_processes{tool=\"claude-code\"}";
+        let start = |process| metrics.record(&fixture::started(process), &CLOCK);
+        start(fixture::process(1));
+        start(fixture::process(2));
+        start(ProcessView {
+            key: ProcessKey {
+                exec_id: 3,
+                ..fixture::process(2).key
+            },
+            ..fixture::process(2)
+        });
+        check(&metrics, &[(running, 2.0)]);
+        start(of_tool(2, "codex", Role::Main));
+        check(
+            &metrics,
+            &[
+                (running, 1.0),
+                ("telltale_running_processes{tool=\"codex\"}", 1.0),
+            ],
+        );
+        start(fixture::stranger(2));
+        metrics.record(&fixture::ended(fixture::process(1), 0), &CLOCK);
+        metrics.record(&fixture::ended(fixture::process(3), 0), &CLOCK);
+        check(
+            &metrics,
+            &[
+                (running, 0.0),
+                ("telltale_running_processes{tool=\"codex\"}", 0.0),
+            ],
+        );
+        let started = "telltale_processes_started_total{role=\"main\",tool=\"claude-code\"}";
+        check(&metrics, &[(started, 3.0)]);
+    }
+
+    #[test]
+    fn what_is_unknown_folds_to_other() {
+        let metrics = metrics();
+        let strange = fixture::opened(of_tool(1, "no-such-tool", Role::Git));
+        let strange = FlowReport {
+            judgement: crate::core::policy::Judgement {
+                purpose: Some("no-such-purpose".into()),
+                ..fixture::judgement(Verdict::Unknown)
+            },
+            remote: Endpoint {
+                protocol: Protocol::Other(132),
+                ..strange.remote
+            },
+            names: Vec::new(),
+            ..strange
+        };
+        metrics.record(&fixture::flow(strange), &CLOCK);
+        metrics.record(
+            &fixture::started(of_tool(1, "x", Role::Unidentified)),
+            &CLOCK,
+        );
+        for version in 0..2 * VERSIONS_PER_TOOL_MAX {
+            let mut process = fixture::process(2);
+            let version = Some(format!("1.{version}").into());
+            let attribution = fixture::attribution("codex", Role::Main);
+            process.tool = Some(Arc::new(crate::core::attribute::Attribution {
+                version,
+                ..attribution
+            }));
+            metrics.record(&fixture::started(process), &CLOCK);
+        }
+        check(
+            &metrics,
+            &[
+                (
+                    "telltale_connections_total{purpose=\"other\",role=\"git\",tool=\"other\",\
+                 transport=\"other\",verdict=\"unknown\"}",
+                    1.0,
+                ),
+                ("telltale_flow_names_total{source=\"none\"}", 1.0),
+                (
+                    "telltale_processes_started_total{role=\"unidentified\",tool=\"unidentified\"}",
+                    1.0,
+                ),
+                (
+                    "telltale_tool_info{jurisdiction=\"US\",tool=\"codex\",vendor=\"Anthropic\",\
+                 version=\"other\"}",
+                    1.0,
+                ),
+            ],
+        );
+        let text = metrics.encode().unwrap();
+        let versions = text.matches("tool=\"codex\",vendor=\"Anthropic\"").count();
+        assert_eq!(versions, VERSIONS_PER_TOOL_MAX + 1);
+    }
+
+    #[test]
+    fn alerts_exist_at_zero_and_fire_and_resolve() {
+        let metrics = metrics();
+        let total = "telltale_alerts_total{rule=\"banned-tool\",severity=\"critical\"}";
+        let firing = "telltale_alerts_firing{rule=\"banned-tool\"}";
+        check(&metrics, &[(total, 0.0), (firing, 0.0)]);
+        for (state, expect) in [
+            (AlertState::Fired, 1.0),
+            (AlertState::StillFiring, 1.0),
+            (AlertState::Resolved, 0.0),
+        ] {
+            metrics.record(&fixture::alert(state), &CLOCK);
+            check(&metrics, &[(total, 1.0), (firing, expect)]);
+        }
+    }
+
+    fn books(set: &[(u32, u64)]) -> Effect {
+        let mut values = [0; counter::COUNTERS as usize];
+        for (index, value) in set {
+            values[*index as usize] = *value;
+        }
+        let time = BootNs(SECOND);
+        Effect::Books(Box::new(KernelCounters { time, values }))
+    }
+
+    #[test]
+    fn the_books_are_followed_across_a_restart_of_the_kernel_side() {
+        let metrics = metrics();
+        let at = |outcome| counter::index(counter::HOOK_CONNECT6, outcome);
+        let series = |outcome: &str| {
+            format!("telltale_kernel_operations_total{{hook=\"connect6\",outcome=\"{outcome}\"}}")
+        };
+        let (attempted, delivered) = (series("attempted"), series("delivered"));
+        let remainder = "telltale_books_remainder{hook=\"connect6\"}";
+        let gap = "telltale_kernel_gap_total{reason=\"watched_full\"}";
+        let (a, d) = (at(counter::ATTEMPTED), at(counter::DELIVERED));
+        metrics.record(
+            &books(&[(a, 10), (d, 7), (counter::GAP_WATCHED_FULL, 1)]),
+            &CLOCK,
+        );
+        check(
+            &metrics,
+            &[
+                (&attempted, 10.0),
+                (&delivered, 7.0),
+                (remainder, 3.0),
+                (gap, 1.0),
+            ],
+        );
+        metrics.record(&books(&[(a, 12), (d, 12)]), &CLOCK);
+        check(
+            &metrics,
+            &[(&attempted, 12.0), (&delivered, 12.0), (remainder, 0.0)],
+        );
+        metrics.record(&books(&[(a, 4), (d, 5)]), &CLOCK);
+        check(
+            &metrics,
+            &[
+                (&attempted, 16.0),
+                (&delivered, 17.0),
+                (remainder, -1.0),
+                (gap, 1.0),
+            ],
+        );
+        metrics.record(&books(&[(a, u64::MAX), (d, u64::MAX), (d + 1, 9)]), &CLOCK);
+        check(&metrics, &[(remainder, 0.0)]);
+    }
+
+    /// Everything that can be recorded, once.
+    fn everything() -> Metrics {
+        let metrics = metrics();
+        let effects = [
+            fixture::started(fixture::process(1)),
+            fixture::ended(fixture::process(2), 0),
+            fixture::flow(fixture::opened(fixture::process(1))),
+            fixture::flow(fixture::closed(fixture::process(1), Outcome::Closed)),
+            fixture::flow(fixture::closed(fixture::process(1), Outcome::NeverSent)),
+            fixture::counted(fixture::process(1), FlowCounters::default()),
+            fixture::alert(AlertState::Fired),
+            books(&[]),
+            Effect::Limited(Limit::Flows),
+            Effect::Dns(crate::core::report::DnsOutcome::Answer),
+        ];
+        effects
+            .iter()
+            .for_each(|effect| metrics.record(effect, &CLOCK));
+        metrics.record_event("flow_opened");
+        metrics.record_decode_error(&DecodeError::UnknownKind(9));
+        metrics.set_hook_attached("connect4", true);
+        metrics.set_map("FLOWS", 1, 65_536);
+        metrics.set_table("names", 2, 65_536);
+        metrics.set_event_log(&EventLogStats {
+            lines_written: 1,
+            ..EventLogStats::default()
+        });
+        metrics.set_sink(
+            "webhook",
+            &SinkStats {
+                dropped_gave_up: 1,
+                ..SinkStats::default()
+            },
+        );
+        metrics
+    }
+
+    #[test]
+    fn every_metric_of_the_reference_is_served_and_the_other_way_round() {
+        let metrics = everything();
+        let text = metrics.encode().unwrap();
+        let served: BTreeSet<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .filter(|name| !name.starts_with("process_"))
+            .collect();
+        let documented: BTreeSet<_> = metrics
+            .reference()
+            .lines()
+            .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'))
+            .collect();
+        assert_eq!(served, documented);
+        assert!(text.contains("\nprocess_resident_memory_bytes "));
+    }
+
+    #[test]
+    fn promtool_finds_nothing_to_say() {
+        let promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut promtool) = promtool else {
+            eprintln!("skipped: promtool is not installed");
+            return;
+        };
+        let text = everything().encode().unwrap();
+        promtool
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(
+            output.stdout.is_empty() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+    }
 }

@@ -18,6 +18,14 @@ pub struct Label {
     pub values: &'static str,
 }
 
+impl Label {
+    /// A label with these values.
+    #[must_use]
+    pub const fn new(name: &'static str, values: &'static str) -> Self {
+        Label { name, values }
+    }
+}
+
 /// Registers metrics and writes the reference as it goes.
 pub struct Definer {
     registry: Registry,
@@ -28,7 +36,10 @@ impl Definer {
     /// Starts with the introduction of the reference and an empty registry.
     #[must_use]
     pub fn new(introduction: &str) -> Self {
-        Definer { registry: Registry::new(), reference: introduction.to_owned() }
+        Definer {
+            registry: Registry::new(),
+            reference: introduction.to_owned(),
+        }
     }
 
     /// Starts a section of the reference.
@@ -80,7 +91,10 @@ impl Definer {
         help: &str,
         labels: [Label; N],
     ) -> prometheus::Result<Mirror<N>> {
-        Ok(Mirror { counter: self.counter(name, help, labels)?, last: Mutex::default() })
+        Ok(Mirror {
+            counter: self.counter(name, help, labels)?,
+            last: Mutex::default(),
+        })
     }
 
     /// Defines a gauge of whole numbers.
@@ -130,10 +144,12 @@ impl Definer {
     }
 
     fn document(&mut self, name: &str, kind: &str, help: &str, labels: &[Label]) {
-        self.reference.push_str(&format!("\n### `{name}`\n\n{kind}.\n{help}\n"));
+        self.reference
+            .push_str(&format!("\n### `{name}`\n\n{kind}.\n{help}\n"));
         for (index, label) in labels.iter().enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
-            self.reference.push_str(&format!("{gap}- `{}`: {}.\n", label.name, label.values));
+            self.reference
+                .push_str(&format!("{gap}- `{}`: {}.\n", label.name, label.values));
         }
     }
 }
@@ -213,17 +229,25 @@ mod tests {
 
     use super::*;
 
-    const COLOUR: Label = Label { name: "colour", values: "`red`, `blue`" };
+    const COLOUR: Label = Label::new("colour", "`red`, `blue`");
 
     #[test]
     fn a_mirror_goes_on_when_its_value_starts_again() {
         let mut define = Definer::new("");
         let mirror = define.mirror("x_total", "X.", [COLOUR]).unwrap();
         let (registry, _) = define.finish();
-        let text = || TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let text = || {
+            TextEncoder::new()
+                .encode_to_string(&registry.gather())
+                .unwrap()
+        };
         for (value, expect) in [(0, 0), (5, 5), (5, 5), (7, 7), (3, 10), (4, 11)] {
             mirror.follow(["red"], value);
-            assert!(text().contains(&format!("x_total{{colour=\"red\"}} {expect}\n")), "{}", text());
+            assert!(
+                text().contains(&format!("x_total{{colour=\"red\"}} {expect}\n")),
+                "{}",
+                text()
+            );
         }
     }
 
@@ -235,8 +259,13 @@ mod tests {
         define.gauge("b", "One b.", [COLOUR]).unwrap();
         assert!(define.counter("a_total", "Again.", []).is_err());
         let (registry, reference) = define.finish();
-        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        assert_eq!(text, "# HELP a_total All a.\n# TYPE a_total counter\na_total 0\n");
+        let text = TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap();
+        assert_eq!(
+            text,
+            "# HELP a_total All a.\n# TYPE a_total counter\na_total 0\n"
+        );
         let expect = "Intro.\n\n## One\n\n### `a_total`\n\nCounter.\nAll a.\n\
                       \n### `b`\n\nGauge.\nOne b.\n\n- `colour`: `red`, `blue`.\n";
         assert_eq!(reference, expect);
