@@ -133,3 +133,68 @@ fn is_unprintable(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e007f}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::BuildInfo;
+    use fixture::TestReceiver;
+    use lines::WhenFull;
+    use post::Retry;
+
+    #[tokio::test]
+    async fn effects_reach_every_output_and_the_outputs_reach_the_metrics() {
+        let receiver = TestReceiver::start(vec![]).await;
+        let url = post::receiver_url("webhook.url", &receiver.url).unwrap();
+        let path = std::env::temp_dir().join(format!("telltale-sinks-{}", std::process::id()));
+        let target = event_log::LogTarget::File(path.clone());
+        let metrics =
+            Arc::new(Metrics::new(["claude-code"].into_iter(), &BuildInfo::default()).unwrap());
+        let mut sinks = Sinks {
+            clock: fixture::CLOCK,
+            host: fixture::host(),
+            metrics: Arc::clone(&metrics),
+            event_log: Some(EventLog::open(&target, WhenFull::Drop).unwrap()),
+            console: None,
+            posts: vec![webhook::start(&url, &fixture::host(), Retry::default()).unwrap()],
+        };
+        let states = [
+            AlertState::Fired,
+            AlertState::StillFiring,
+            AlertState::Resolved,
+        ];
+        sinks.emit(&[fixture::started(fixture::process(1))]);
+        sinks.emit(&states.map(fixture::alert));
+        sinks.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        sinks.drain().await;
+        assert_eq!(receiver.bodies().len(), 3);
+        let text = metrics.encode().unwrap();
+        for series in [
+            "telltale_processes_started_total{role=\"main\",tool=\"claude-code\"} 1\n",
+            "telltale_event_log_lines_total 3\n",
+            "telltale_sink_delivered_total{sink=\"webhook\"} 3\n",
+            "telltale_sink_queue_length{sink=\"webhook\"} 0\n",
+            "telltale_sink_dropped_total{reason=\"shutdown\",sink=\"webhook\"} 0\n",
+        ] {
+            assert!(text.contains(series), "no {series} in\n{text}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_needed_but_metrics() {
+        let metrics = Arc::new(Metrics::new(std::iter::empty(), &BuildInfo::default()).unwrap());
+        let mut sinks = Sinks {
+            clock: WallClock::default(),
+            host: HostInfo::default(),
+            metrics,
+            event_log: None,
+            console: None,
+            posts: Vec::new(),
+        };
+        sinks.emit(&[fixture::alert(AlertState::Fired)]);
+        sinks.drain().await;
+    }
+}

@@ -113,3 +113,110 @@ fn later(time: BootNs, by: Duration) -> BootNs {
             .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::core::report::AlertNotice;
+    use crate::sink::fixture::{self, CLOCK, TestReceiver};
+
+    const RESEND: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn every_peer_is_told_what_fires_and_what_is_resolved() {
+        let peers = [
+            TestReceiver::start(vec![]).await,
+            TestReceiver::start(vec![]).await,
+        ];
+        let urls = [&peers[0].url, &format!("{}prefix/", peers[1].url)]
+            .map(|url| Url::parse(url).unwrap());
+        let page = Url::parse("http://build-7:10142/").unwrap();
+        let posts = start(
+            &urls,
+            RESEND,
+            Some(&page),
+            &fixture::host(),
+            Retry::default(),
+        )
+        .unwrap();
+        for post in posts {
+            post.offer(&fixture::notice(AlertState::Fired), CLOCK);
+            let name = post.name().to_owned();
+            let stats = post.drain(Instant::now() + Duration::from_secs(5)).await;
+            assert_eq!(stats.delivered, 1, "{name}: {stats:?}");
+        }
+        let (line, body) = peers[0].requests().remove(0);
+        assert_eq!(line, "POST /api/v2/alerts application/json");
+        let expect = json!([{
+            "labels": {
+                "alertname": "banned-tool", "severity": "critical", "tool": "claude-code",
+                "job": "telltale", "instance": "build-7",
+            },
+            "annotations": {"summary": "Claude Code is banned and runs", "occurrences": "2"},
+            "startsAt": "2026-11-20T09:32:02.000000000Z",
+            "endsAt": "2026-11-20T09:36:06.000000000Z",
+            "generatorURL": "http://build-7:10142/",
+        }]);
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expect);
+        let (line, same) = peers[1].requests().remove(0);
+        assert_eq!(line, "POST /prefix/api/v2/alerts application/json");
+        assert_eq!(same, body);
+    }
+
+    #[track_caller]
+    fn check_end(state: AlertState, resend: Duration, ends: &str) {
+        let format = Alertmanager {
+            resend,
+            generator_url: None,
+            host: fixture::host(),
+        };
+        let notice = Notice {
+            notice: fixture::notice(state),
+            clock: CLOCK,
+        };
+        assert_eq!(format.alert(&notice)["endsAt"], ends);
+        assert_eq!(format.alert(&notice)["generatorURL"], "");
+    }
+
+    #[test]
+    fn a_firing_alert_lapses_and_a_resolved_one_has_ended() {
+        check_end(AlertState::Fired, RESEND, "2026-11-20T09:36:06.000000000Z");
+        check_end(
+            AlertState::StillFiring,
+            RESEND,
+            "2026-11-20T09:36:06.000000000Z",
+        );
+        check_end(
+            AlertState::Resolved,
+            RESEND,
+            "2026-11-20T09:32:06.000000000Z",
+        );
+        check_end(
+            AlertState::Fired,
+            Duration::MAX,
+            "2554-07-21T23:34:33.709551615Z",
+        );
+    }
+
+    #[test]
+    fn labels_of_an_alert_cannot_pass_for_ours() {
+        let mut notice: AlertNotice = fixture::notice(AlertState::Fired);
+        let mut alert = (*notice.alert).clone();
+        alert.labels.insert("severity", "none".into());
+        notice.alert = std::sync::Arc::new(alert);
+        let format = Alertmanager {
+            resend: RESEND,
+            generator_url: None,
+            host: fixture::host(),
+        };
+        assert_eq!(
+            format.alert(&Notice {
+                notice,
+                clock: CLOCK
+            })["labels"]["severity"],
+            "critical"
+        );
+    }
+}

@@ -1,11 +1,17 @@
 //! Effects for the tests of metrics and sinks: a stand-in Claude Code and what it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use monitor_common::flow::{FlowCounters, ProcessKey};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::HostInfo;
 use crate::clock::WallClock;
@@ -245,4 +251,69 @@ pub fn check_golden(path: &str, actual: &str) {
     let expect = std::fs::read_to_string(&path).unwrap_or_default();
     let advice = "differs: run the test with UPDATE=1 and look at the change";
     assert!(expect == actual, "{} {advice}\n{actual}", path.display());
+}
+
+/// An HTTP server that keeps the bodies it is sent.
+pub struct TestReceiver {
+    /// `http://127.0.0.1:port/`
+    pub url: String,
+    state: Arc<Mutex<Received>>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Received {
+    /// Statuses of the first answers; then 200.
+    answers: VecDeque<StatusCode>,
+    requests: Vec<(String, String)>,
+}
+
+impl TestReceiver {
+    /// Starts one that gives these answers first, and then 200.
+    pub async fn start(answers: Vec<StatusCode>) -> Self {
+        let state = Arc::new(Mutex::new(Received {
+            answers: answers.into(),
+            requests: vec![],
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let app = Router::new()
+            .fallback(receive)
+            .with_state(Arc::clone(&state));
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        TestReceiver { url, state, server }
+    }
+
+    /// The bodies so far.
+    pub fn bodies(&self) -> Vec<String> {
+        self.requests().into_iter().map(|(_, body)| body).collect()
+    }
+
+    /// Request lines with their content type, and bodies, so far.
+    pub fn requests(&self) -> Vec<(String, String)> {
+        self.state.lock().unwrap().requests.clone()
+    }
+}
+
+impl Drop for TestReceiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn receive(
+    State(state): State<Arc<Mutex<Received>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> StatusCode {
+    let mut state = state.lock().unwrap();
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .map_or("", |kind| kind.to_str().unwrap());
+    state
+        .requests
+        .push((format!("{method} {uri} {kind}"), body));
+    state.answers.pop_front().unwrap_or(StatusCode::OK)
 }

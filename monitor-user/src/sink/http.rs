@@ -7,6 +7,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -28,15 +29,23 @@ use tokio::time::{sleep, timeout};
 
 use crate::metrics::Metrics;
 
-/// Connections served at one time; more wait in the listener's backlog. A fleet has a handful of
-/// scrapers per host.
-const CONNECTIONS_MAX: usize = 32;
+/// What clients may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Connections served at one time; more wait in the listener's backlog.
+    connections: usize,
+    /// Time for a client to send its request.
+    header_timeout: Duration,
+    /// Time for a whole connection.
+    connection_timeout: Duration,
+}
 
-/// Time for a client to send its request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Time for a whole connection: as long as Prometheus waits for a scrape by default.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A fleet has a handful of scrapers per host, and Prometheus waits 10 s for a scrape by default.
+const LIMITS: Limits = Limits {
+    connections: 32,
+    header_timeout: Duration::from_secs(5),
+    connection_timeout: Duration::from_secs(10),
+};
 
 /// Bytes of a request line with its headers.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
@@ -98,17 +107,26 @@ fn bind_error(address: SocketAddr, error: &io::Error) -> anyhow::Error {
 
 /// Serves until `shutdown` resolves, then lets open connections end for a moment.
 pub async fn serve(listeners: Vec<TcpListener>, web: Web, shutdown: impl Future<Output = ()>) {
+    serve_within(LIMITS, listeners, web, shutdown).await;
+}
+
+async fn serve_within(
+    limits: Limits,
+    listeners: Vec<TcpListener>,
+    web: Web,
+    shutdown: impl Future<Output = ()>,
+) {
     let app = app(web);
     let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
+    let mut shutdown = pin!(shutdown);
     loop {
-        let has_room = connections.len() < CONNECTIONS_MAX;
+        let has_room = connections.len() < limits.connections;
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             accepted = accept(&listeners), if has_room => match accepted {
                 Ok(stream) => {
-                    connections.spawn(timeout(CONNECTION_TIMEOUT, connection(stream, app.clone())));
+                    connections.spawn(connection(stream, app.clone(), limits));
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
@@ -137,16 +155,17 @@ async fn accept(listeners: &[TcpListener]) -> io::Result<TcpStream> {
 }
 
 /// Serves the one request of a connection.
-async fn connection(stream: TcpStream, app: Router) {
+async fn connection(stream: TcpStream, app: Router, limits: Limits) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(limits.header_timeout)
         .max_buf_size(REQUEST_BYTES_MAX)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
-        .await;
-    if let Err(error) = served {
-        tracing::debug!("a web client went away: {error}");
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    match timeout(limits.connection_timeout, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("a web client went away: {error}"),
+        Err(_) => tracing::debug!("a web client was too slow"),
     }
 }
 
@@ -210,4 +229,215 @@ fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::metrics::BuildInfo;
+
+    /// As [`LIMITS`], with less patience.
+    const QUICK: Limits = Limits {
+        connections: 2,
+        header_timeout: Duration::from_millis(200),
+        connection_timeout: Duration::from_millis(400),
+    };
+
+    struct Server {
+        address: SocketAddr,
+        second_address: SocketAddr,
+        readiness: watch::Sender<Readiness>,
+        stop: oneshot::Sender<()>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    async fn start(limits: Limits) -> Server {
+        let build = BuildInfo {
+            version: "<1>".into(),
+            ..BuildInfo::default()
+        };
+        let metrics = Arc::new(Metrics::new(std::iter::empty(), &build).unwrap());
+        let not_yet = Readiness::NotReady("connect4 is not attached: <no BTF>".into());
+        let (readiness, receiver) = watch::channel(not_yet);
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listeners = bind(&[any, any]).await.unwrap();
+        let (address, second_address) = (
+            listeners[0].local_addr().unwrap(),
+            listeners[1].local_addr().unwrap(),
+        );
+        let web = Web {
+            metrics,
+            version: build.version,
+            readiness: receiver,
+        };
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve_within(limits, listeners, web, async {
+            let _ = stopped.await;
+        }));
+        Server {
+            address,
+            second_address,
+            readiness,
+            stop,
+            task,
+        }
+    }
+
+    /// Head and body of the answer to this request line and headers.
+    async fn ask(address: SocketAddr, request: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let _ = stream
+            .write_all(format!("{request}\r\nHost: x\r\n\r\n").as_bytes())
+            .await;
+        let mut text = Vec::new();
+        let _ = stream.read_to_end(&mut text).await;
+        let text = String::from_utf8(text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        (head.to_owned(), body.to_owned())
+    }
+
+    #[track_caller]
+    fn assert_answer(answer: &(String, String), status: &str, body: &str) {
+        assert!(
+            answer.0.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer:?}"
+        );
+        assert!(answer.1.contains(body), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn the_pages_say_what_is() {
+        let server = start(LIMITS).await;
+        let get = async |path: &str| ask(server.address, &format!("GET {path} HTTP/1.1")).await;
+        let metrics = get("/metrics").await;
+        assert_answer(&metrics, "200", "\ntelltale_build_info{");
+        assert!(
+            metrics
+                .0
+                .contains("content-type: text/plain; version=0.0.4"),
+            "{}",
+            metrics.0
+        );
+        assert_answer(&get("/-/healthy").await, "200", "healthy");
+        assert_answer(
+            &get("/-/ready").await,
+            "503",
+            "connect4 is not attached: <no BTF>",
+        );
+        let landing = get("/").await;
+        assert_answer(&landing, "200", "href=\"/metrics\"");
+        assert_answer(
+            &landing,
+            "200",
+            "Version &lt;1&gt;, not ready: connect4 is not attached: &lt;",
+        );
+        server.readiness.send(Readiness::Ready).unwrap();
+        assert_answer(&get("/-/ready").await, "200", "ready");
+        assert_answer(&get("/").await, "200", "all hooks are attached");
+        assert_answer(&get("/etc/passwd").await, "404", "");
+        let post = ask(server.second_address, "POST /metrics HTTP/1.1").await;
+        assert_answer(&post, "405", "");
+        assert_answer(
+            &ask(server.second_address, "HEAD /metrics HTTP/1.1").await,
+            "200",
+            "",
+        );
+    }
+
+    #[tokio::test]
+    async fn a_hundred_scrapers_at_once_are_all_served() {
+        let server = start(LIMITS).await;
+        let mut scrapes = JoinSet::new();
+        for _ in 0..100 {
+            scrapes.spawn(ask(server.address, "GET /metrics HTTP/1.1"));
+        }
+        for answer in scrapes.join_all().await {
+            assert_answer(&answer, "200", "telltale_build_info");
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_send_nothing_do_not_shut_out_the_next() {
+        let server = start(QUICK).await;
+        let mut silent = Vec::new();
+        for _ in 0..QUICK.connections {
+            silent.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        assert_answer(
+            &ask(server.address, "GET /-/healthy HTTP/1.1").await,
+            "200",
+            "healthy",
+        );
+        for mut stream in silent {
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_trickle_headers_do_not_shut_out_the_next() {
+        let server = start(QUICK).await;
+        let mut slow = JoinSet::new();
+        for _ in 0..QUICK.connections {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            slow.spawn(async move {
+                stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+                while stream.write_all(b"X: y\r\n").await.is_ok() {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+        assert_answer(
+            &ask(server.address, "GET /-/healthy HTTP/1.1").await,
+            "200",
+            "healthy",
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_with_a_megabyte_of_headers_is_refused() {
+        let server = start(LIMITS).await;
+        let request = format!("GET / HTTP/1.1\r\nX: {}", "y".repeat(1 << 20));
+        let (head, _) = ask(server.address, &request).await;
+        assert!(
+            head.is_empty() || head.starts_with("HTTP/1.1 431"),
+            "{head}"
+        );
+        assert_answer(
+            &ask(server.address, "GET /-/healthy HTTP/1.1").await,
+            "200",
+            "",
+        );
+    }
+
+    #[tokio::test]
+    async fn it_stops_when_told_even_with_a_client_that_lingers() {
+        let server = start(LIMITS).await;
+        let _lingering = TcpStream::connect(server.address).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        server.stop.send(()).unwrap();
+        timeout(2 * DRAIN_TIMEOUT, server.task)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(TcpStream::connect(server.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_bound_is_named_with_the_remedy() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr();
+        let taken = TcpListener::bind(taken.unwrap()).await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = bind(&[address]).await.unwrap_err().to_string();
+        assert!(error.contains(&address.to_string()), "{error}");
+        assert!(error.contains("another program listens there"), "{error}");
+        assert!(error.contains("--web.listen-address"), "{error}");
+        let error = bind(&["192.0.2.1:10142".parse().unwrap()])
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no such address"), "{error}");
+    }
 }

@@ -337,3 +337,297 @@ fn jittered(delay: Duration) -> Duration {
     let part = f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX);
     delay.mul_f64(0.5 + part / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode as Answer;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::core::report::AlertState;
+    use crate::sink::fixture::{self, CLOCK, TestReceiver};
+
+    /// Fails within a second where the default takes a minute.
+    const QUICK: Retry = Retry {
+        attempts_max: 3,
+        delay: Duration::from_millis(10),
+        connect_timeout: Duration::from_millis(200),
+        timeout: Duration::from_millis(200),
+    };
+
+    /// Writes the sequence numbers.
+    struct Numbers;
+
+    impl Format for Numbers {
+        const BATCH_MAX: usize = 4;
+
+        fn body(&self, notices: &[Notice]) -> String {
+            let numbers = notices.iter().map(|notice| notice.notice.sequence);
+            serde_json::json!(numbers.collect::<Vec<_>>()).to_string()
+        }
+    }
+
+    fn start(url: &str) -> Post {
+        let url = receiver_url("test", url).unwrap();
+        Post::start(Receiver {
+            name: "test".into(),
+            url,
+            format: Numbers,
+            retry: QUICK,
+        })
+        .unwrap()
+    }
+
+    fn offer(post: &Post, sequences: std::ops::Range<u64>) {
+        for sequence in sequences {
+            let notice = AlertNotice {
+                sequence,
+                ..fixture::notice(AlertState::Fired)
+            };
+            post.offer(&notice, CLOCK);
+        }
+    }
+
+    /// Delivers what was offered, within ten seconds.
+    async fn drain(post: Post) -> SinkStats {
+        post.drain(Instant::now() + Duration::from_secs(10)).await
+    }
+
+    /// A listener that takes connections and never says a word.
+    async fn hanging() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    #[tokio::test]
+    async fn alerts_arrive_in_order_and_in_batches() {
+        let receiver = TestReceiver::start(vec![]).await;
+        let post = start(&receiver.url);
+        offer(&post, 0..10);
+        let stats = drain(post).await;
+        assert_eq!(
+            stats,
+            SinkStats {
+                delivered: 10,
+                ..SinkStats::default()
+            }
+        );
+        let bodies = receiver.bodies();
+        let numbers: Vec<Vec<u64>> = bodies
+            .iter()
+            .map(|body| serde_json::from_str(body).unwrap())
+            .collect();
+        assert!(
+            numbers
+                .iter()
+                .all(|batch| batch.len() <= Numbers::BATCH_MAX),
+            "{numbers:?}"
+        );
+        assert_eq!(numbers.concat(), (0..10).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_tried_again() {
+        let receiver = TestReceiver::start(vec![
+            Answer::INTERNAL_SERVER_ERROR,
+            Answer::TOO_MANY_REQUESTS,
+        ])
+        .await;
+        let post = start(&receiver.url);
+        offer(&post, 0..1);
+        let stats = drain(post).await;
+        assert_eq!(
+            stats,
+            SinkStats {
+                delivered: 1,
+                retries: 2,
+                ..SinkStats::default()
+            }
+        );
+        assert_eq!(receiver.bodies(), ["[0]", "[0]", "[0]"]);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_tried_again() {
+        let receiver = TestReceiver::start(vec![Answer::BAD_REQUEST]).await;
+        let post = start(&receiver.url);
+        offer(&post, 0..1);
+        let stats = drain(post).await;
+        assert_eq!(
+            stats,
+            SinkStats {
+                dropped_rejected: 1,
+                ..SinkStats::default()
+            }
+        );
+        assert_eq!(receiver.bodies().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let (target, target_url) = hanging().await;
+        let (listener, url) = hanging().await;
+        let answer =
+            format!("HTTP/1.1 307 X\r\nLocation: {target_url}\r\nContent-Length: 0\r\n\r\n");
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream
+        });
+        let post = start(&url);
+        offer(&post, 0..1);
+        let stats = drain(post).await;
+        assert_eq!(
+            stats,
+            SinkStats {
+                dropped_rejected: 1,
+                ..SinkStats::default()
+            }
+        );
+        let contacted = tokio::time::timeout(Duration::from_millis(50), target.accept()).await;
+        assert!(contacted.is_err());
+        server.abort();
+    }
+
+    #[track_caller]
+    fn assert_gave_up(stats: SinkStats) {
+        let expect = SinkStats {
+            dropped_gave_up: 1,
+            retries: 2,
+            ..SinkStats::default()
+        };
+        assert_eq!(stats, expect);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_is_not_there_is_given_up() {
+        let (listener, url) = hanging().await;
+        drop(listener);
+        let post = start(&url);
+        offer(&post, 0..1);
+        assert_gave_up(drain(post).await);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_hangs_is_given_up() {
+        let (_listener, url) = hanging().await;
+        let post = start(&url);
+        offer(&post, 0..1);
+        assert_gave_up(drain(post).await);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_whose_tls_is_broken_is_given_up() {
+        let receiver = TestReceiver::start(vec![]).await;
+        let post = start(&receiver.url.replace("http:", "https:"));
+        offer(&post, 0..1);
+        assert_gave_up(drain(post).await);
+        assert!(receiver.bodies().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_cut() {
+        let (listener, url) = hanging().await;
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let head = "HTTP/1.1 400 X\r\nContent-Length: 1000000000\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut sent = 0u64;
+            while stream.write_all(&[b'x'; 4096]).await.is_ok() {
+                sent += 4096;
+            }
+            sent
+        });
+        let post = start(&url);
+        offer(&post, 0..1);
+        let stats = drain(post).await;
+        assert_eq!(
+            stats,
+            SinkStats {
+                dropped_rejected: 1,
+                ..SinkStats::default()
+            }
+        );
+        let sent = server.await.unwrap();
+        assert!(sent < 100_000_000, "{sent} bytes were taken");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_drops_and_counts_and_holds_up_nobody() {
+        let (_listener, url) = hanging().await;
+        let receiver = TestReceiver::start(vec![]).await;
+        let (slow, good) = (start(&url), start(&receiver.url));
+        let offered = QUEUE_MAX as u64 + 100;
+        for sequence in 0..offered {
+            offer(&slow, sequence..sequence + 1);
+            offer(&good, sequence..sequence + 1);
+            tokio::task::yield_now().await;
+        }
+        let stats = good.drain(Instant::now() + Duration::from_secs(5)).await;
+        assert_eq!(
+            stats.delivered + stats.dropped_queue_full,
+            offered,
+            "{stats:?}"
+        );
+        assert!(stats.delivered >= QUEUE_MAX as u64, "{stats:?}");
+        let stats = slow.stats();
+        assert!(stats.dropped_queue_full > 0 && stats.queue_length >= QUEUE_MAX as u64);
+        let begun = Instant::now();
+        let stats = slow
+            .drain(Instant::now() + Duration::from_millis(100))
+            .await;
+        assert!(begun.elapsed() < Duration::from_secs(2));
+        let dropped = stats.dropped_queue_full + stats.dropped_gave_up + stats.dropped_shutdown;
+        assert_eq!(
+            (stats.queue_length, stats.delivered, dropped),
+            (0, 0, offered),
+            "{stats:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_is_contacted_before_the_first_alert() {
+        let (listener, url) = hanging().await;
+        let post = start(&url);
+        let contacted = tokio::time::timeout(Duration::from_millis(100), listener.accept()).await;
+        assert!(contacted.is_err());
+        assert_eq!(drain(post).await, SinkStats::default());
+    }
+
+    #[track_caller]
+    fn check_url_error(text: &str, part: &str) {
+        let error = format!("{:#}", receiver_url("webhook.url", text).unwrap_err());
+        assert!(
+            error.starts_with("webhook.url: ") && error.contains(part),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bad_url_is_named_with_its_key() {
+        check_url_error("ftp://x/", "scheme `ftp`; only http and https");
+        check_url_error("file:///etc/passwd", "scheme `file`");
+        check_url_error("alerts.example.net/hook", "http://host:port/path");
+        check_url_error("localhost:9093", "scheme `localhost`");
+        check_url_error("http://", "http://host:port/path");
+        check_url_error("", "http://host:port/path");
+    }
+
+    #[test]
+    fn jitter_stays_between_half_and_whole() {
+        let delay = Duration::from_millis(100);
+        let jittered: Vec<_> = (0..100).map(|_| super::jittered(delay)).collect();
+        assert!(
+            jittered
+                .iter()
+                .all(|wait| (delay / 2..=delay).contains(wait)),
+            "{jittered:?}"
+        );
+        assert!(
+            jittered.iter().any(|wait| *wait != jittered[0]),
+            "{jittered:?}"
+        );
+    }
+}

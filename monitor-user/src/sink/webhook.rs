@@ -85,3 +85,58 @@ fn body(Notice { notice, clock }: &Notice, host: &HostInfo) -> Value {
         "host": {"name": host.name, "boot_id": host.boot_id, "session": host.session},
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::sink::fixture::{self, CLOCK, TestReceiver};
+
+    #[tokio::test]
+    async fn each_notice_is_one_request_of_the_documented_shape() {
+        let receiver = TestReceiver::start(vec![]).await;
+        let url = Url::parse(&receiver.url).unwrap().join("hook?x=1").unwrap();
+        let post = start(&url, &fixture::host(), Retry::default()).unwrap();
+        post.offer(&fixture::notice(AlertState::Fired), CLOCK);
+        post.offer(&fixture::notice(AlertState::Resolved), CLOCK);
+        post.drain(Instant::now() + Duration::from_secs(5)).await;
+        let requests = receiver.requests();
+        assert_eq!(requests.len(), 2);
+        assert_eq!(requests[0].0, "POST /hook?x=1 application/json");
+        let expect = json!({
+            "version": "1",
+            "id": "5f3c-5",
+            "status": "firing",
+            "alert": {
+                "rule": "banned-tool",
+                "severity": "critical",
+                "state": "fired",
+                "labels": {"tool": "claude-code"},
+                "annotations": {"summary": "Claude Code is banned and runs"},
+                "started": "2026-11-20T09:32:02.000000000Z",
+                "last_seen": "2026-11-20T09:32:03.000000000Z",
+                "ended": null,
+                "occurrences": 2,
+            },
+            "host": {
+                "name": "build-7",
+                "boot_id": "7d0a1f6e-0000-4000-8000-000000000001",
+                "session": "5f3c",
+            },
+        });
+        let bodies: Vec<Value> = requests
+            .iter()
+            .map(|(_, body)| serde_json::from_str(body).unwrap())
+            .collect();
+        assert_eq!(bodies[0], expect);
+        assert_eq!(bodies[1]["status"], "resolved");
+        assert_eq!(bodies[1]["alert"]["state"], "resolved");
+        assert_eq!(
+            bodies[1]["alert"]["ended"],
+            "2026-11-20T09:32:06.000000000Z"
+        );
+    }
+}
