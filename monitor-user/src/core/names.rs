@@ -44,3 +44,52 @@ impl NameSource {
         }
     }
 }
+
+// STUB, replaced by the names branch.
+use super::event::DnsMessage;
+use super::report::{DnsOutcome, Limit};
+use std::net::IpAddr;
+
+/// Stub.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameLimits;
+/// Stub.
+pub struct Observed {
+    /// Stub.
+    pub outcome: DnsOutcome,
+    /// Stub.
+    pub limited: Option<Limit>,
+}
+/// Stub.
+#[derive(Default)]
+pub struct NameTable(Vec<(IpAddr, NameEvidence)>);
+impl NameTable {
+    /// Stub.
+    #[must_use]
+    pub fn new(_: NameLimits) -> Self {
+        NameTable::default()
+    }
+    /// Stub: payload is `ip name`.
+    pub fn observe(&mut self, m: &DnsMessage) -> Observed {
+        let text = String::from_utf8_lossy(&m.payload).into_owned();
+        if let Some((ip, name)) = text.split_once(' ') {
+            let evidence = NameEvidence { name: name.into(), source: NameSource::DnsOwn, learned: m.time, asked_by: m.process };
+            self.0.push((ip.parse().unwrap_or([0, 0, 0, 0].into()), evidence));
+        }
+        Observed { outcome: DnsOutcome::Answer, limited: None }
+    }
+    /// Stub.
+    #[must_use]
+    pub fn lookup(&self, process: ProcessKey, ip: IpAddr, _: BootNs) -> Vec<NameEvidence> {
+        let mut found: Vec<_> = self.0.iter().filter(|(at, _)| *at == ip).map(|(_, e)| {
+            let source = if e.asked_by == process { NameSource::DnsOwn } else { NameSource::DnsShared };
+            NameEvidence { source, ..e.clone() }
+        }).collect();
+        found.sort_by_key(|e| e.source);
+        found
+    }
+    /// Stub.
+    pub fn process_gone(&mut self, _: ProcessKey, _: BootNs) {}
+    /// Stub.
+    pub fn sweep(&mut self, _: BootNs) {}
+}
