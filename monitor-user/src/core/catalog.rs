@@ -32,6 +32,7 @@ pub struct CatalogFile {
 #[error("stub")]
 pub struct CatalogErrors;
 /// Stub.
+#[derive(Debug)]
 pub struct ManifestEndpoint {
     /// Stub.
     pub host: Arc<str>,
@@ -59,6 +60,7 @@ pub struct Provider {
     pub purpose: Arc<str>,
 }
 /// Stub.
+#[derive(Debug)]
 pub struct Catalog {
     tools: Vec<Arc<Tool>>,
     endpoints: Vec<(Arc<str>, ManifestEndpoint)>,
@@ -67,16 +69,36 @@ impl Catalog {
     /// Stub.
     pub fn parse(_: &[CatalogFile]) -> Result<Catalog, CatalogErrors> {
         let tool = |id: &str, name: &str, vendor: &str| {
-            Arc::new(Tool { id: id.into(), name: name.into(), vendor: vendor.into(), jurisdiction: "US".into() })
+            Arc::new(Tool {
+                id: id.into(),
+                name: name.into(),
+                vendor: vendor.into(),
+                jurisdiction: "US".into(),
+            })
         };
         let at = |id: &str, host: &str, purpose: &str, optional| {
-            (Arc::from(id), ManifestEndpoint {
-                host: host.into(), purpose: purpose.into(), optional, switch: optional.then(|| "DISABLE_TELEMETRY=1".into()), shared: false })
+            (
+                Arc::from(id),
+                ManifestEndpoint {
+                    host: host.into(),
+                    purpose: purpose.into(),
+                    optional,
+                    switch: optional.then(|| "DISABLE_TELEMETRY=1".into()),
+                    shared: false,
+                },
+            )
         };
         Ok(Catalog {
-            tools: vec![tool("claude-code", "Claude Code", "Anthropic"), tool("codex", "Codex CLI", "OpenAI")],
-            endpoints: vec![at("claude-code", "api.anthropic.com", "api", false), at("claude-code", "statsig.anthropic.com", "telemetry", true), at("codex", "api.openai.com", "api", false),
-              at("claude-code", "192.0.2.200", "api", false)],
+            tools: vec![
+                tool("claude-code", "Claude Code", "Anthropic"),
+                tool("codex", "Codex CLI", "OpenAI"),
+            ],
+            endpoints: vec![
+                at("claude-code", "api.anthropic.com", "api", false),
+                at("claude-code", "statsig.anthropic.com", "telemetry", true),
+                at("codex", "api.openai.com", "api", false),
+                at("claude-code", "192.0.2.200", "api", false),
+            ],
         })
     }
     /// Stub.
@@ -89,16 +111,30 @@ impl Catalog {
     }
     /// Stub.
     pub fn endpoint(&self, tool: &Tool, host: &str, _: Option<&str>) -> Option<&ManifestEndpoint> {
-        self.endpoints.iter().find(|(id, e)| *id == tool.id && &*e.host == host).map(|(_, e)| e)
+        self.endpoints
+            .iter()
+            .find(|(id, e)| *id == tool.id && &*e.host == host)
+            .map(|(_, e)| e)
     }
     /// Stub.
-    pub fn endpoint_ip(&self, tool: &Tool, ip: IpAddr, v: Option<&str>) -> Option<&ManifestEndpoint> {
+    pub fn endpoint_ip(
+        &self,
+        tool: &Tool,
+        ip: IpAddr,
+        v: Option<&str>,
+    ) -> Option<&ManifestEndpoint> {
         self.endpoint(tool, &ip.to_string(), v)
     }
     /// Stub.
     pub fn provider(&self, host: &str) -> Option<Provider> {
         let (id, e) = self.endpoints.iter().find(|(_, e)| &*e.host == host)?;
         let tool = self.tool(id)?;
-        Some(Provider { owner: id.clone(), name: tool.name.clone(), vendor: tool.vendor.clone(), jurisdiction: "US".into(), purpose: e.purpose.clone() })
+        Some(Provider {
+            owner: id.clone(),
+            name: tool.name.clone(),
+            vendor: tool.vendor.clone(),
+            jurisdiction: "US".into(),
+            purpose: e.purpose.clone(),
+        })
     }
 }

@@ -51,7 +51,7 @@ use super::report::{DnsOutcome, Limit};
 use std::net::IpAddr;
 
 /// Stub.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NameLimits;
 /// Stub.
 pub struct Observed {
@@ -61,7 +61,7 @@ pub struct Observed {
     pub limited: Option<Limit>,
 }
 /// Stub.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct NameTable(Vec<(IpAddr, NameEvidence)>);
 impl NameTable {
     /// Stub.
@@ -73,18 +73,39 @@ impl NameTable {
     pub fn observe(&mut self, m: &DnsMessage) -> Observed {
         let text = String::from_utf8_lossy(&m.payload).into_owned();
         if let Some((ip, name)) = text.split_once(' ') {
-            let evidence = NameEvidence { name: name.into(), source: NameSource::DnsOwn, learned: m.time, asked_by: m.process };
-            self.0.push((ip.parse().unwrap_or([0, 0, 0, 0].into()), evidence));
+            let evidence = NameEvidence {
+                name: name.into(),
+                source: NameSource::DnsOwn,
+                learned: m.time,
+                asked_by: m.process,
+            };
+            self.0
+                .push((ip.parse().unwrap_or([0, 0, 0, 0].into()), evidence));
         }
-        Observed { outcome: DnsOutcome::Answer, limited: None }
+        Observed {
+            outcome: DnsOutcome::Answer,
+            limited: None,
+        }
     }
     /// Stub.
     #[must_use]
     pub fn lookup(&self, process: ProcessKey, ip: IpAddr, _: BootNs) -> Vec<NameEvidence> {
-        let mut found: Vec<_> = self.0.iter().filter(|(at, _)| *at == ip).map(|(_, e)| {
-            let source = if e.asked_by == process { NameSource::DnsOwn } else { NameSource::DnsShared };
-            NameEvidence { source, ..e.clone() }
-        }).collect();
+        let mut found: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(at, _)| *at == ip)
+            .map(|(_, e)| {
+                let source = if e.asked_by == process {
+                    NameSource::DnsOwn
+                } else {
+                    NameSource::DnsShared
+                };
+                NameEvidence {
+                    source,
+                    ..e.clone()
+                }
+            })
+            .collect();
         found.sort_by_key(|e| e.source);
         found
     }
