@@ -71,19 +71,17 @@ impl NameTable {
     }
     /// Stub: payload is `ip name`.
     pub fn observe(&mut self, m: &DnsMessage) -> Observed {
-        let text = String::from_utf8_lossy(&m.payload).into_owned();
-        if let Some((ip, name)) = text.split_once(' ') {
-            let evidence = NameEvidence {
-                name: name.into(),
-                source: NameSource::DnsOwn,
-                learned: m.time,
-                asked_by: m.process,
+        for record in simple_dns::Packet::parse(&m.payload).iter().flat_map(|p| p.answers.iter()) {
+            let ip: IpAddr = match &record.rdata {
+                simple_dns::rdata::RData::A(a) => std::net::Ipv4Addr::from(a.address).into(),
+                simple_dns::rdata::RData::AAAA(a) => std::net::Ipv6Addr::from(a.address).into(),
+                _ => continue,
             };
-            self.0
-                .push((ip.parse().unwrap_or([0, 0, 0, 0].into()), evidence));
+            let evidence = NameEvidence { name: record.name.to_string().into(), source: NameSource::DnsOwn, learned: m.time, asked_by: m.process };
+            self.0.push((ip, evidence));
         }
         Observed {
-            outcome: DnsOutcome::Answer,
+            outcome: if m.direction == super::event::Direction::Egress { DnsOutcome::Query } else { DnsOutcome::Answer },
             limited: None,
         }
     }
