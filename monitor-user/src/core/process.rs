@@ -360,3 +360,203 @@ fn parent_view(parent: &ProcessView) -> ParentView {
         exe: Arc::clone(&parent.exe),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::attribute::Role;
+    use crate::core::fixture::{at, executed, exited, forked, image, member, next};
+
+    fn table() -> ProcessTable {
+        ProcessTable::new("a boot".to_owned(), 100)
+    }
+
+    impl ProcessTable {
+        /// A process executes, attributed to no tool.
+        fn exec(&mut self, key: ProcessKey, parent: ProcessKey, exe: &str, now: u64) -> Inserted {
+            let event = executed(key, parent, &[exe]);
+            let lineage = self.lineage(&event);
+            self.executed(event, lineage, None, at(now))
+        }
+    }
+
+    #[track_caller]
+    fn check_exe(table: &ProcessTable, key: ProcessKey, exe: Option<&str>) {
+        assert_eq!(table.find(key).map(|view| &*view.exe), exe);
+    }
+
+    #[test]
+    fn a_fork_is_its_parents_program_until_it_executes() {
+        let mut table = table();
+        let event = executed(image(1), image(0), &["/bin/claude", "-p"]);
+        let lineage = table.lineage(&event);
+        let claude = (*member("claude-code", Role::Main, true).tool.unwrap()).clone();
+        let parent = table.executed(event, lineage, Some(claude), at(1)).view;
+
+        let child = table
+            .forked(&forked(image(2), image(1)), at(2))
+            .unwrap()
+            .view;
+        assert_eq!(child.origin, Origin::Forked);
+        assert!(Arc::ptr_eq(&child.args, &parent.args));
+        assert!(Arc::ptr_eq(
+            child.tool.as_ref().unwrap(),
+            parent.tool.as_ref().unwrap()
+        ));
+        assert_eq!(child.parent.as_ref().unwrap().entity_id, parent.entity_id);
+        assert_ne!(child.entity_id, parent.entity_id);
+    }
+
+    #[test]
+    fn an_exec_descends_from_the_forker_whatever_the_kernel_calls_its_parent() {
+        let mut table = table();
+        table.exec(image(10), image(1), "/bin/bash", 1);
+        table.forked(&forked(image(11), image(10)), at(1));
+
+        let event = executed(next(image(11)), image(1), &["/bin/curl"]);
+        let lineage = table.lineage(&event);
+        assert_eq!(&*lineage.ancestor.as_ref().unwrap().exe, "/bin/bash");
+        assert_eq!(lineage.ancestor_pid, 10);
+        assert_eq!(lineage.parent.as_ref().unwrap().key, image(10));
+
+        // The image before the exec is the ancestor of the next one, under the same pid.
+        table.executed(event, lineage, None, at(2));
+        let event = executed(next(next(image(11))), image(1), &["/bin/true"]);
+        let lineage = table.lineage(&event);
+        assert_eq!(&*lineage.ancestor.unwrap().exe, "/bin/curl");
+        assert_eq!(lineage.ancestor_pid, 11);
+        assert_eq!(lineage.parent.unwrap().key, image(10));
+    }
+
+    #[test]
+    fn an_exec_of_an_unknown_process_takes_the_parent_that_the_kernel_names() {
+        let mut table = table();
+        table.exec(image(10), image(1), "/bin/bash", 1);
+        let lineage = table.lineage(&executed(next(image(11)), image(10), &["/bin/curl"]));
+        assert_eq!(&*lineage.ancestor.unwrap().exe, "/bin/bash");
+        assert_eq!(lineage.ancestor_pid, 10);
+
+        let lineage = table.lineage(&executed(next(image(12)), image(99), &["/bin/curl"]));
+        assert!(lineage.ancestor.is_none());
+        assert_eq!(lineage.parent.unwrap().key, image(99));
+        assert!(
+            table
+                .lineage(&executed(image(1), image(0), &["/init"]))
+                .parent
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn an_image_is_found_until_the_grace_after_its_end_is_over() {
+        let mut table = table();
+        table.exec(image(1), image(0), "/bin/sh", 1);
+        table.exec(next(image(1)), image(0), "/bin/curl", 100);
+        table.sweep(at(100 + GRACE.as_secs() - 1));
+        check_exe(&table, image(1), Some("/bin/sh"));
+        table.sweep(at(100 + GRACE.as_secs()));
+        check_exe(&table, image(1), Some("/bin/curl"));
+
+        assert_eq!(
+            &*table.exited(&exited(next(image(1))), at(200)).unwrap().exe,
+            "/bin/curl"
+        );
+        assert_eq!(table.live().count(), 0);
+        table.sweep(at(199 + GRACE.as_secs()));
+        check_exe(&table, next(image(1)), Some("/bin/curl"));
+        table.sweep(at(200 + GRACE.as_secs()));
+        check_exe(&table, next(image(1)), None);
+        assert!(table.is_empty() && table.ended.is_empty());
+    }
+
+    #[test]
+    fn a_lost_exec_shows_the_image_before_it() {
+        let mut table = table();
+        table.exec(image(1), image(0), "/bin/sh", 1);
+        let view = table.find(next(image(1))).unwrap();
+        assert_eq!((&*view.exe, view.key), ("/bin/sh", image(1)));
+        check_exe(&table, image(2), None);
+    }
+
+    #[test]
+    fn a_pid_in_use_again_is_another_process_and_ends_the_one_before() {
+        let mut table = table();
+        let reused = ProcessKey {
+            start_ns: 5,
+            ..image(1)
+        };
+        table.exec(image(1), image(0), "/bin/old", 1);
+        table.exec(reused, image(0), "/bin/new", 2);
+        check_exe(&table, image(1), Some("/bin/old"));
+        check_exe(&table, reused, Some("/bin/new"));
+        // The exit record of the old one was lost; it is not kept for ever.
+        assert_eq!(table.live().count(), 1);
+        table.sweep(at(2 + GRACE.as_secs()));
+        check_exe(&table, image(1), None);
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_oldest_exit_and_never_a_live_image() {
+        let mut table = ProcessTable::new(String::new(), 3);
+        for pid in 1..=3 {
+            assert_eq!(table.exec(image(pid), image(0), "/bin/x", 1).limited, None);
+        }
+        table.exited(&exited(image(2)), at(2));
+        table.exited(&exited(image(1)), at(3));
+        assert_eq!(
+            table.exec(image(4), image(0), "/bin/x", 4).limited,
+            Some(Limit::Processes)
+        );
+        check_exe(&table, image(2), None);
+        check_exe(&table, image(1), Some("/bin/x"));
+        assert_eq!(
+            table.exec(image(5), image(0), "/bin/x", 4).limited,
+            Some(Limit::Processes)
+        );
+        // Pids 3, 4 and 5 run: the next one is refused, yet told.
+        let refused = table.exec(image(6), image(0), "/bin/y", 4);
+        assert_eq!(
+            (refused.limited, &*refused.view.exe),
+            (Some(Limit::Processes), "/bin/y")
+        );
+        check_exe(&table, image(6), None);
+        assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    fn what_was_found_running_never_replaces_what_was_seen() {
+        let mut table = table();
+        table.exec(next(image(1)), image(0), "/bin/seen", 1);
+        assert!(table.outdates(&executed(next(image(1)), image(0), &["/bin/seen"])));
+        assert!(table.outdates(&executed(image(1), image(0), &["/bin/before"])));
+        assert!(!table.outdates(&executed(next(next(image(1))), image(0), &["/bin/after"])));
+        assert!(!table.outdates(&executed(image(2), image(0), &["/bin/other"])));
+        assert!(
+            table
+                .forked(&forked(next(image(1)), next(image(1))), at(1))
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn entity_ids_differ_by_boot_process_and_image_and_never_else() {
+        let id = |boot: &str, key| {
+            let table = ProcessTable::new(boot.to_owned(), 1);
+            table.unknown(key, 0, CgroupId(0)).entity_id.to_string()
+        };
+        let started_later = ProcessKey {
+            start_ns: 1,
+            ..image(1)
+        };
+        let ids = [
+            id("a", image(1)),
+            id("b", image(1)),
+            id("a", image(2)),
+            id("a", next(image(1))),
+            id("a", started_later),
+        ];
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        // Pinned: other tools join on it.
+        assert_eq!(id("a", image(1)), "37b92239a4759ad1");
+    }
+}
