@@ -107,3 +107,93 @@ impl FlowTable {
             .retain(|_, open| now.since(open.opened) < PATIENCE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fixture::{at, judged, own, stranger, tcp};
+    use crate::core::policy::Verdict;
+
+    fn flow(addr: &str) -> JudgedFlow {
+        JudgedFlow {
+            process: Arc::new(stranger("/bin/curl")),
+            remote: tcp(addr),
+            names: vec![own("api.test")],
+            judgement: judged(Verdict::Expected),
+            first: true,
+        }
+    }
+
+    #[track_caller]
+    fn check_ended(table: &mut FlowTable, cookie: u64, addr: &str, expect: Option<&JudgedFlow>) {
+        assert_eq!(
+            table.ended(SocketCookie(cookie), &tcp(addr)).as_ref(),
+            expect
+        );
+    }
+
+    #[test]
+    fn a_flow_ends_once_as_it_opened() {
+        let mut table = FlowTable::new(10);
+        let open = flow("192.0.2.1:443");
+        assert_eq!(table.opened(SocketCookie(1), open.clone(), at(1)), None);
+        check_ended(&mut table, 2, "192.0.2.1:443", None);
+        check_ended(&mut table, 1, "192.0.2.1:443", Some(&open));
+        check_ended(&mut table, 1, "192.0.2.1:443", None);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_went_on_to_another_remote_ends_there() {
+        let mut table = FlowTable::new(10);
+        let second = flow("192.0.2.2:53");
+        table.opened(SocketCookie(1), flow("192.0.2.1:53"), at(1));
+        table.opened(SocketCookie(1), second.clone(), at(1));
+        check_ended(&mut table, 1, "192.0.2.2:53", Some(&second));
+        table.opened(SocketCookie(1), second, at(1));
+        check_ended(&mut table, 1, "192.0.2.1:53", None);
+    }
+
+    #[test]
+    fn a_full_table_gives_up_its_oldest_socket() {
+        let mut table = FlowTable::new(2);
+        let open = flow("192.0.2.1:443");
+        for cookie in [5, 6] {
+            assert_eq!(
+                table.opened(SocketCookie(cookie), open.clone(), at(1)),
+                None
+            );
+        }
+        assert_eq!(table.opened(SocketCookie(6), open.clone(), at(1)), None);
+        assert_eq!(
+            table.opened(SocketCookie(7), open.clone(), at(1)),
+            Some(Limit::Flows)
+        );
+        check_ended(&mut table, 5, "192.0.2.1:443", None);
+        check_ended(&mut table, 7, "192.0.2.1:443", Some(&open));
+    }
+
+    #[test]
+    fn an_end_that_never_comes_is_not_waited_for_for_ever() {
+        let mut table = FlowTable::new(2);
+        table.opened(SocketCookie(1), flow("192.0.2.1:443"), at(10));
+        table.sweep(at(9 + PATIENCE.as_secs()));
+        assert_eq!(table.len(), 1);
+        table.sweep(at(10 + PATIENCE.as_secs()));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_remote_is_called_by_its_best_name_or_its_address() {
+        let named = flow("192.0.2.1:443");
+        assert_eq!(&*named.endpoint(), "api.test");
+        assert_eq!(
+            &*JudgedFlow {
+                names: vec![],
+                ..named
+            }
+            .endpoint(),
+            "192.0.2.1"
+        );
+    }
+}
