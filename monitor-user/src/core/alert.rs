@@ -352,3 +352,203 @@ impl AlertBook {
         self.firing.values().map(|firing| &firing.alert)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fixture::{at, judged, member, own, stranger, tcp};
+
+    fn flow(process: ProcessView, verdict: Verdict) -> JudgedFlow {
+        JudgedFlow {
+            process: Arc::new(process),
+            remote: tcp("203.0.113.9:443"),
+            names: vec![own("evil.test")],
+            judgement: judged(verdict),
+            first: true,
+        }
+    }
+
+    /// `cause` as `rule severity label=value …`; empty if there is none.
+    fn shown(cause: Option<Cause>) -> String {
+        let Some(Cause {
+            rule,
+            severity,
+            labels,
+        }) = cause
+        else {
+            return String::new();
+        };
+        let labels = labels
+            .iter()
+            .map(|(label, value)| format!(" {label}={value}"));
+        format!("{rule} {}{}", severity.name(), labels.collect::<String>())
+    }
+
+    #[track_caller]
+    fn check_cause(process: ProcessView, verdict: Verdict, expect: &str) {
+        assert_eq!(shown(Cause::of_flow(&flow(process, verdict))), expect);
+    }
+
+    #[test]
+    fn a_verdict_and_a_role_make_a_cause() {
+        let claude = |role| member("claude-code", role, true);
+        for role in [Role::Main, Role::OtherChild] {
+            let expect = "banned-tool critical tool=claude-code verdict=denied";
+            check_cause(claude(role), Verdict::Denied, expect);
+        }
+        check_cause(
+            stranger("/bin/python3"),
+            Verdict::Denied,
+            "banned-tool critical endpoint=evil.test role=unidentified tool=unidentified verdict=denied",
+        );
+        check_cause(
+            stranger("/bin/python3"),
+            Verdict::Undeclared,
+            "unexpected-endpoint warning endpoint=evil.test role=unidentified tool=unidentified verdict=undeclared",
+        );
+        check_cause(
+            claude(Role::Helper),
+            Verdict::Undeclared,
+            "unexpected-endpoint warning endpoint=evil.test role=helper tool=claude-code verdict=undeclared",
+        );
+        check_cause(
+            claude(Role::Git),
+            Verdict::Undeclared,
+            "unexpected-endpoint info endpoint=evil.test role=git tool=claude-code verdict=undeclared",
+        );
+        check_cause(
+            claude(Role::Main),
+            Verdict::Unknown,
+            "unexpected-endpoint info endpoint=evil.test role=main tool=claude-code verdict=unknown",
+        );
+    }
+
+    #[test]
+    fn what_is_in_order_gives_no_cause() {
+        use Verdict::{Expected, ExpectedUnverified, Local, NotJudged, Optional};
+        for verdict in [Expected, ExpectedUnverified, Local, NotJudged, Optional] {
+            check_cause(member("claude-code", Role::Main, true), verdict, "");
+            let process = member("claude-code", Role::Main, true);
+            assert_eq!(Cause::of_presence(&process, &judged(verdict)), None);
+        }
+        assert_eq!(
+            Cause::of_presence(&stranger("/bin/sh"), &judged(Verdict::Denied)),
+            None
+        );
+    }
+
+    #[test]
+    fn presence_and_flows_of_a_banned_tool_are_one_alert() {
+        let process = member("claude-code", Role::Main, true);
+        let presence = Cause::of_presence(&process, &judged(Verdict::Denied));
+        assert_eq!(presence, Cause::of_flow(&flow(process, Verdict::Denied)));
+        assert_eq!(presence, Some(Cause::banned(&"claude-code".into())));
+    }
+
+    #[test]
+    fn details_tell_a_person_who_where_and_why() {
+        let details = details_of_flow(&flow(
+            member("claude-code", Role::Main, true),
+            Verdict::Undeclared,
+        ));
+        let expect = [
+            ("args", "/opt/tool/bin"),
+            ("evidence", "exe-path: /opt/tool/*"),
+            ("executable", "/opt/tool/bin"),
+            ("pid", "42"),
+            ("remote", "203.0.113.9:443 tcp"),
+            ("summary", "Claude Code (main) contacts evil.test: a-rule"),
+            ("user_id", "1000"),
+            ("why", "because"),
+        ];
+        let details: Vec<_> = details.iter().map(|(key, text)| (*key, &**text)).collect();
+        assert_eq!(details, expect);
+    }
+
+    #[test]
+    fn a_detail_is_cut_between_letters() {
+        let args: Arc<[String]> = ["ä".repeat(ANNOTATION_BYTES_MAX)].into();
+        let process = ProcessView {
+            args,
+            ..stranger("/bin/x")
+        };
+        let details = details_of_presence(&process, &judged(Verdict::Denied));
+        let args = details.get("args").unwrap();
+        assert!(args.ends_with("ä…") && args.len() <= ANNOTATION_BYTES_MAX + '…'.len_utf8());
+    }
+
+    fn cause(tool: &str) -> Cause {
+        Cause::banned(&tool.into())
+    }
+
+    /// Raises `tool`'s alert; whether it fires anew.
+    fn raise(book: &mut AlertBook, tool: &str, now: u64) -> Result<bool, Limit> {
+        book.raise(cause(tool), at(now), BTreeMap::new)
+            .map(|fired| fired.is_some())
+    }
+
+    /// What a sweep tells: `state tool occurrences`.
+    fn swept(book: &mut AlertBook, now: u64) -> Vec<String> {
+        let told = book.sweep(at(now)).into_iter();
+        told.map(|(state, alert)| {
+            format!("{state:?} {} {}", alert.labels["tool"], alert.occurrences)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn an_alert_fires_once_is_told_again_and_is_resolved() {
+        let mut book = AlertBook::new(AlertTiming::default(), 10);
+        assert_eq!(raise(&mut book, "a", 0), Ok(true));
+        assert_eq!(raise(&mut book, "a", 10), Ok(false));
+        assert_eq!(swept(&mut book, 59), [""; 0]);
+        assert_eq!(swept(&mut book, 60), ["StillFiring a 2"]);
+        assert_eq!(swept(&mut book, 119), [""; 0]);
+        assert_eq!(swept(&mut book, 120), ["StillFiring a 2"]);
+        assert_eq!(swept(&mut book, 310), ["Resolved a 2"]);
+        assert_eq!(swept(&mut book, 400), [""; 0]);
+        assert!(book.is_empty());
+        assert_eq!(raise(&mut book, "a", 500), Ok(true));
+    }
+
+    #[test]
+    fn an_alert_that_is_kept_is_not_resolved_and_one_that_is_not_there_is_not_made() {
+        let mut book = AlertBook::new(AlertTiming::default(), 10);
+        raise(&mut book, "a", 0).unwrap();
+        book.keep(&cause("a"), at(299));
+        book.keep(&cause("b"), at(299));
+        assert_eq!(swept(&mut book, 300), ["StillFiring a 1"]);
+        assert_eq!(swept(&mut book, 599), ["Resolved a 1"]);
+    }
+
+    #[test]
+    fn a_full_book_refuses_new_alerts_and_keeps_counting_old_ones() {
+        let mut book = AlertBook::new(AlertTiming::default(), 2);
+        for tool in ["b", "a"] {
+            assert_eq!(raise(&mut book, tool, 0), Ok(true));
+        }
+        assert_eq!(raise(&mut book, "c", 0), Err(Limit::Alerts));
+        assert_eq!(raise(&mut book, "b", 1), Ok(false));
+        assert_eq!(swept(&mut book, 60), ["StillFiring a 1", "StillFiring b 2"]);
+        assert_eq!(book.firing().count(), 2);
+    }
+
+    #[test]
+    fn details_are_those_of_the_first_occurrence() {
+        let mut book = AlertBook::new(AlertTiming::default(), 2);
+        let details = || BTreeMap::from([("pid", "1".into())]);
+        let fired = book.raise(cause("a"), at(1), details).unwrap().unwrap();
+        assert_eq!(
+            (fired.started, fired.last_seen, fired.occurrences),
+            (at(1), at(1), 1)
+        );
+        let unwanted = || unreachable!("an alert that fires already needs no details");
+        assert_eq!(book.raise(cause("a"), at(2), unwanted), Ok(None));
+        let alert = book.firing().next().unwrap();
+        assert_eq!(
+            (alert.started, alert.last_seen, alert.occurrences),
+            (at(1), at(2), 2)
+        );
+        assert_eq!(&*alert.annotations["pid"], "1");
+    }
+}
