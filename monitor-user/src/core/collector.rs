@@ -444,3 +444,670 @@ impl Collector {
         self.sequence
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::KernelCounters;
+    use crate::core::fixture::{
+        at, catalog, counted, ended, executed, exited, forked, image, next, opened, resolved,
+    };
+    use crate::core::policy::Judgement;
+    use crate::core::report::DnsOutcome;
+
+    const NODE: &str = "/usr/bin/node";
+    const CLI_JS: &str = "/usr/lib/node_modules/@anthropic-ai/claude-code/cli.js";
+    const API: &str = "160.79.104.10:443";
+
+    /// The user's shell.
+    const SHELL: ProcessKey = ProcessKey {
+        start_ns: 0,
+        tgid: 10,
+        exec_id: 1,
+    };
+
+    /// A host on which things happen, and what the collector tells of them.
+    struct Host {
+        collector: Collector,
+        now: BootNs,
+        told: Vec<Effect>,
+    }
+
+    impl Host {
+        /// A host with a shell, and `change` made to the usual configuration.
+        fn with(change: impl FnOnce(&mut CollectorConfig)) -> Host {
+            let mut config = CollectorConfig {
+                boot_id: "boot".into(),
+                ..Default::default()
+            };
+            change(&mut config);
+            let collector = Collector::new(config, Arc::new(catalog())).unwrap();
+            let mut host = Host {
+                collector,
+                now: at(1),
+                told: Vec::new(),
+            };
+            let shell = executed(SHELL, image(1), &["/bin/bash"]);
+            host.apply(Event::ProcessExecuted(Box::new(ProcessExecuted {
+                found: true,
+                ..shell
+            })));
+            host.told.clear();
+            host
+        }
+
+        fn new() -> Host {
+            Host::with(|_| ())
+        }
+
+        fn banning(tool: &str) -> Host {
+            Host::with(|config| config.policy.banned.push(tool.to_owned()))
+        }
+
+        fn apply(&mut self, event: Event) {
+            self.told.extend(self.collector.apply(event, self.now));
+        }
+
+        fn fork(&mut self, parent: ProcessKey, pid: u32) -> ProcessKey {
+            let child = ProcessKey {
+                tgid: pid,
+                ..parent
+            };
+            self.apply(Event::ProcessForked(forked(child, parent)));
+            child
+        }
+
+        fn exec(&mut self, process: ProcessKey, command: &[&str]) -> ProcessKey {
+            // The kernel names pid 1 as the parent throughout: lineage must not need it.
+            let event = executed(next(process), image(1), command);
+            self.apply(Event::ProcessExecuted(Box::new(event)));
+            next(process)
+        }
+
+        /// A child of `parent` that executes `command`.
+        fn spawn(&mut self, parent: ProcessKey, pid: u32, command: &[&str]) -> ProcessKey {
+            let child = self.fork(parent, pid);
+            self.exec(child, command)
+        }
+
+        /// Claude Code as npm installs it, started from the shell, under pid 100.
+        fn spawn_claude(&mut self) -> ProcessKey {
+            self.spawn(SHELL, 100, &[NODE, CLI_JS])
+        }
+
+        fn exit(&mut self, process: ProcessKey) {
+            self.apply(Event::ProcessExited(exited(process)));
+        }
+
+        fn resolve(&mut self, process: ProcessKey, name: &str, addr: &str) {
+            let (ip, _) = addr.rsplit_once(':').unwrap();
+            for message in resolved(process, name, ip.trim_matches(['[', ']'])) {
+                self.apply(Event::DnsMessage(Box::new(message)));
+            }
+        }
+
+        /// A connection on a socket of its own, whose cookie is the pid.
+        fn connect(&mut self, process: ProcessKey, addr: &str) {
+            self.apply(Event::FlowOpened(opened(
+                process,
+                addr,
+                process.tgid.into(),
+            )));
+        }
+
+        fn close(&mut self, process: ProcessKey, addr: &str) {
+            self.apply(Event::FlowEnded(ended(process, addr, process.tgid.into())));
+        }
+
+        fn drain(&mut self, process: ProcessKey, addr: &str, connects_unreported: u64) {
+            self.apply(Event::FlowCounted(counted(
+                process,
+                addr,
+                connects_unreported,
+            )));
+        }
+
+        /// Time passes, with a sweep every second.
+        fn wait(&mut self, seconds: u64) {
+            for _ in 0..seconds {
+                self.now = BootNs(self.now.0 + at(1).0);
+                self.told.extend(self.collector.sweep(self.now));
+            }
+        }
+
+        /// What was told since the last check, DNS apart.
+        #[track_caller]
+        fn check(&mut self, expect: &[&str]) {
+            let told = std::mem::take(&mut self.told);
+            let told: Vec<_> = told.iter().filter_map(line).collect();
+            assert_eq!(told, expect, "\ntold:\n  {}\n", told.join("\n  "));
+        }
+    }
+
+    /// One effect as one line; what the event log's scope does not cover is in brackets.
+    fn line(effect: &Effect) -> Option<String> {
+        let (line, logged) = match effect {
+            Effect::ProcessStarted(it) => {
+                let verdict = it.judgement.verdict.name();
+                (format!("start {} {verdict}", who(&it.process)), it.logged)
+            }
+            Effect::ProcessEnded(it) => (format!("end {}", who(&it.process)), it.logged),
+            Effect::Flow(it) => {
+                let action = match it.action {
+                    FlowAction::Opened { .. } => "open",
+                    FlowAction::Ended(_) => "close",
+                };
+                let remote = it.name().map_or_else(|| it.ip().to_string(), str::to_owned);
+                (
+                    format!(
+                        "{action} {} > {remote} {}",
+                        who(&it.process),
+                        said(&it.judgement)
+                    ),
+                    it.logged,
+                )
+            }
+            Effect::FlowsCounted(it) => {
+                let n = it.delta.connects_unreported;
+                let ip = it.remote.addr.ip();
+                (
+                    format!(
+                        "count {n} {} > {ip} {}",
+                        who(&it.process),
+                        said(&it.judgement)
+                    ),
+                    true,
+                )
+            }
+            Effect::Alert(it) => {
+                let alert = &it.alert;
+                let labels: Vec<_> = alert.labels.values().map(|value| &**value).collect();
+                let severity = alert.severity.name();
+                let seen = alert.occurrences;
+                let labels = labels.join(" ");
+                (
+                    format!("{:?} {} {severity} x{seen}: {labels}", it.state, alert.rule),
+                    true,
+                )
+            }
+            Effect::Limited(limit) => (format!("limit {}", limit.name()), true),
+            Effect::Books(_) => ("books".to_owned(), true),
+            Effect::Dns(_) => return None,
+        };
+        Some(if logged { line } else { format!("({line})") })
+    }
+
+    fn who(process: &ProcessView) -> String {
+        let file = process.exe.rsplit('/').next().unwrap_or_default();
+        let pid = process.key.tgid;
+        match &process.tool {
+            Some(member) => format!("{file}[{pid}] {}/{}", member.tool.id, member.role.name()),
+            None => format!("{file}[{pid}]"),
+        }
+    }
+
+    fn said(judgement: &Judgement) -> String {
+        let purpose = judgement.purpose.as_deref().unwrap_or("-");
+        format!("{} {purpose}", judgement.verdict.name())
+    }
+
+    #[test]
+    fn claude_code_as_npm_installs_it_resolves_its_api_and_talks_to_it() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.check(&["start node[100] claude-code/main not-judged"]);
+        host.resolve(claude, "api.anthropic.com", API);
+        host.connect(claude, API);
+        host.close(claude, API);
+        host.exit(claude);
+        host.check(&[
+            "open node[100] claude-code/main > api.anthropic.com expected api",
+            "close node[100] claude-code/main > api.anthropic.com expected api",
+            "end node[100] claude-code/main",
+        ]);
+    }
+
+    #[test]
+    fn ipv6_is_no_different() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "api.anthropic.com", "[2607:6bc0::10]:443");
+        host.connect(claude, "[2607:6bc0::10]:443");
+        host.check(&[
+            "start node[100] claude-code/main not-judged",
+            "open node[100] claude-code/main > api.anthropic.com expected api",
+        ]);
+    }
+
+    #[test]
+    fn what_a_tool_starts_belongs_to_the_tool() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        let sh = host.spawn(claude, 101, &["/bin/sh", "-c", "curl evil.test"]);
+        let curl = host.exec(sh, &["/usr/bin/curl", "evil.test"]);
+        host.resolve(curl, "evil.test", "203.0.113.9:443");
+        host.connect(curl, "203.0.113.9:443");
+        host.check(&[
+            "start node[100] claude-code/main not-judged",
+            "start sh[101] claude-code/shell-child not-judged",
+            "start curl[101] claude-code/other-child not-judged",
+            "open curl[101] claude-code/other-child > evil.test undeclared -",
+            "Fired unexpected-endpoint info x1: evil.test other-child claude-code undeclared",
+        ]);
+    }
+
+    #[test]
+    fn a_child_stays_the_tools_when_its_parents_are_long_gone() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        let sh = host.spawn(claude, 101, &["/bin/sh"]);
+        let daemon = host.fork(sh, 102);
+        host.exit(sh);
+        host.exit(claude);
+        host.wait(120);
+        host.told.clear();
+        host.exec(daemon, &["/usr/bin/curl"]);
+        host.check(&["start curl[102] claude-code/other-child not-judged"]);
+    }
+
+    #[test]
+    fn a_tool_that_executes_its_native_program_stays_the_tool() {
+        let mut host = Host::new();
+        let js = "/usr/lib/node_modules/@openai/codex/bin/codex.js";
+        let native =
+            "/usr/lib/node_modules/@openai/codex/vendor/x86_64-unknown-linux-musl/codex/codex";
+        let codex = host.spawn(SHELL, 100, &[NODE, js]);
+        let codex = host.exec(codex, &[native]);
+        host.resolve(codex, "api.openai.com", API);
+        host.connect(codex, API);
+        host.check(&[
+            "start node[100] codex/main not-judged",
+            "start codex[100] codex/main not-judged",
+            "open codex[100] codex/main > api.openai.com expected api",
+        ]);
+    }
+
+    #[test]
+    fn a_fork_without_exec_is_the_tool_and_is_not_told_apart() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.check(&["start node[100] claude-code/main not-judged"]);
+        let worker = host.fork(claude, 101);
+        host.resolve(worker, "api.anthropic.com", API);
+        host.connect(worker, API);
+        host.exit(worker);
+        host.check(&["open node[101] claude-code/main > api.anthropic.com expected api"]);
+    }
+
+    #[test]
+    fn a_banned_tool_is_an_alert_by_its_presence_and_all_it_does() {
+        let mut host = Host::banning("claude-code");
+        let claude = host.spawn_claude();
+        host.connect(claude, "127.0.0.1:8080");
+        let git = host.spawn(claude, 101, &["/usr/bin/true"]);
+        host.connect(git, "203.0.113.9:443");
+        host.check(&[
+            "start node[100] claude-code/main denied",
+            "Fired banned-tool critical x1: claude-code denied",
+            "open node[100] claude-code/main > 127.0.0.1 denied -",
+            "start true[101] claude-code/other-child denied",
+            "open true[101] claude-code/other-child > 203.0.113.9 denied -",
+        ]);
+        host.wait(60);
+        host.check(&["StillFiring banned-tool critical x4: claude-code denied"]);
+    }
+
+    #[test]
+    fn a_banned_tool_that_sits_still_fires_until_it_is_gone() {
+        let mut host = Host::banning("claude-code");
+        let claude = host.spawn_claude();
+        host.wait(3600);
+        host.told.clear();
+        host.exit(claude);
+        host.wait(299);
+        let told = host.told.iter().filter_map(line);
+        assert!(told.skip(1).all(|line| line.starts_with("StillFiring")));
+        host.told.clear();
+        host.wait(1);
+        host.check(&["Resolved banned-tool critical x1: claude-code denied"]);
+    }
+
+    #[test]
+    fn a_program_that_only_bears_a_tools_name_is_banned_and_never_allowed() {
+        let fake = &["/tmp/claude"];
+        let mut host = Host::banning("claude-code");
+        host.spawn(SHELL, 100, fake);
+        host.check(&[
+            "start claude[100] claude-code/main denied",
+            "Fired banned-tool critical x1: claude-code denied",
+        ]);
+
+        let mut host = Host::new();
+        let fake = host.spawn(SHELL, 100, fake);
+        host.resolve(fake, "api.anthropic.com", API);
+        host.connect(fake, API);
+        host.check(&[
+            "start claude[100] claude-code/main not-judged",
+            "open claude[100] claude-code/main > api.anthropic.com expected-unverified api",
+        ]);
+    }
+
+    #[test]
+    fn an_unexpected_endpoint_is_one_alert_until_it_is_quiet_and_a_new_one_later() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.told.clear();
+        host.resolve(claude, "evil.test", "203.0.113.9:443");
+        host.connect(claude, "203.0.113.9:443");
+        host.connect(claude, "203.0.113.9:443");
+        let open = "open node[100] claude-code/main > evil.test undeclared -";
+        let fired = "Fired unexpected-endpoint warning x1: evil.test main claude-code undeclared";
+        host.check(&[open, fired, open]);
+        host.wait(300);
+        host.check(&[
+            "StillFiring unexpected-endpoint warning x2: evil.test main claude-code undeclared",
+            "StillFiring unexpected-endpoint warning x2: evil.test main claude-code undeclared",
+            "StillFiring unexpected-endpoint warning x2: evil.test main claude-code undeclared",
+            "StillFiring unexpected-endpoint warning x2: evil.test main claude-code undeclared",
+            "Resolved unexpected-endpoint warning x2: evil.test main claude-code undeclared",
+        ]);
+        host.connect(claude, "203.0.113.9:443");
+        host.check(&[open, fired]);
+    }
+
+    #[test]
+    fn an_address_without_a_name_is_unknown() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.connect(claude, "203.0.113.9:443");
+        host.check(&[
+            "start node[100] claude-code/main not-judged",
+            "open node[100] claude-code/main > 203.0.113.9 unknown -",
+            "Fired unexpected-endpoint info x1: 203.0.113.9 main claude-code unknown",
+        ]);
+    }
+
+    #[test]
+    fn dns_to_the_configured_resolver_is_local_and_to_others_is_not() {
+        let mut host = Host::with(|config| config.resolvers = vec!["192.0.2.53".parse().unwrap()]);
+        let claude = host.spawn_claude();
+        host.told.clear();
+        host.connect(claude, "192.0.2.53:53");
+        host.connect(claude, "192.0.2.53:853");
+        host.connect(claude, "8.8.8.8:53");
+        host.check(&[
+            "open node[100] claude-code/main > 192.0.2.53 local dns",
+            "open node[100] claude-code/main > 192.0.2.53 unknown -",
+            "Fired unexpected-endpoint info x1: 192.0.2.53 main claude-code unknown",
+            "open node[100] claude-code/main > 8.8.8.8 unknown -",
+            "Fired unexpected-endpoint info x1: 8.8.8.8 main claude-code unknown",
+        ]);
+    }
+
+    #[test]
+    fn other_programs_are_not_judged_and_logged_only_on_demand() {
+        let story = |host: &mut Host| {
+            let curl = host.spawn(SHELL, 100, &["/usr/bin/curl"]);
+            host.resolve(curl, "example.test", "203.0.113.9:443");
+            host.connect(curl, "203.0.113.9:443");
+            host.close(curl, "203.0.113.9:443");
+            host.exit(curl);
+        };
+        let mut host = Host::new();
+        story(&mut host);
+        host.check(&[
+            "(start curl[100] not-judged)",
+            "(open curl[100] > example.test not-judged -)",
+            "(close curl[100] > example.test not-judged -)",
+            "(end curl[100])",
+        ]);
+        let mut host = Host::with(|config| config.scope = Scope::All);
+        story(&mut host);
+        host.check(&[
+            "start curl[100] not-judged",
+            "open curl[100] > example.test not-judged -",
+            "close curl[100] > example.test not-judged -",
+            "end curl[100]",
+        ]);
+    }
+
+    #[test]
+    fn an_unknown_program_that_reaches_an_ai_provider_is_told() {
+        let story = |host: &mut Host| {
+            let python = host.spawn(SHELL, 100, &["/usr/bin/python3", "agent.py"]);
+            host.resolve(python, "api.openai.com", API);
+            host.connect(python, API);
+        };
+        let mut host = Host::new();
+        story(&mut host);
+        host.check(&[
+            "(start python3[100] not-judged)",
+            "open python3[100] > api.openai.com undeclared api",
+            "Fired unexpected-endpoint warning x1: api.openai.com unidentified unidentified undeclared",
+        ]);
+        assert_eq!(host.collector.take_watches(), [image(100)]);
+
+        let mut host = Host::banning("codex");
+        story(&mut host);
+        host.check(&[
+            "(start python3[100] not-judged)",
+            "open python3[100] > api.openai.com denied api",
+            "Fired banned-tool critical x1: api.openai.com unidentified unidentified denied",
+        ]);
+    }
+
+    #[test]
+    fn a_pid_in_use_again_is_not_the_tool_that_had_it() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.exit(claude);
+        host.told.clear();
+        let reused = ProcessKey {
+            start_ns: 9,
+            ..image(100)
+        };
+        host.apply(Event::ProcessForked(forked(reused, SHELL)));
+        host.connect(reused, "203.0.113.9:443");
+        // A record of the old process comes late, and is still its own.
+        host.drain(claude, "203.0.113.8:443", 1);
+        host.check(&[
+            "(open bash[100] > 203.0.113.9 not-judged -)",
+            "count 1 node[100] claude-code/main > 203.0.113.8 unknown -",
+            "Fired unexpected-endpoint info x1: 203.0.113.8 main claude-code unknown",
+        ]);
+    }
+
+    #[test]
+    fn counters_that_are_drained_after_the_exit_find_their_process_for_a_while() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "api.anthropic.com", API);
+        host.exit(claude);
+        host.told.clear();
+        host.wait(59);
+        host.drain(claude, API, 3);
+        host.wait(1);
+        host.drain(claude, API, 3);
+        let (late, too_late) = (host.told.remove(0), host.told.remove(0));
+        assert_eq!(
+            line(&late).unwrap(),
+            "count 3 node[100] claude-code/main > 160.79.104.10 expected api",
+        );
+        let Effect::FlowsCounted(too_late) = too_late else {
+            unreachable!()
+        };
+        assert_eq!(too_late.process.origin, Origin::Unknown);
+        assert!(too_late.process.tool.is_none());
+    }
+
+    #[test]
+    fn a_flow_ends_as_it_opened_whatever_was_learned_since() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.connect(claude, API);
+        host.resolve(claude, "api.anthropic.com", API);
+        host.exit(claude);
+        host.wait(120);
+        host.told.clear();
+        host.close(claude, API);
+        host.check(&["close node[100] claude-code/main > 160.79.104.10 unknown -"]);
+    }
+
+    #[test]
+    fn a_flow_whose_opening_is_not_remembered_is_judged_at_its_end() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "api.anthropic.com", API);
+        host.told.clear();
+        host.close(claude, API);
+        host.check(&["close node[100] claude-code/main > api.anthropic.com expected api"]);
+    }
+
+    #[test]
+    fn a_flow_of_an_unknown_process_is_told_with_what_the_record_says() {
+        let mut host = Host::new();
+        host.connect(image(77), "203.0.113.9:443");
+        let Some(Effect::Flow(flow)) = host.told.first() else {
+            unreachable!()
+        };
+        let process = &flow.process;
+        assert_eq!(
+            (process.origin, process.uid, process.cgroup),
+            (Origin::Unknown, 1000, CgroupId(7))
+        );
+        host.check(&["(open [77] > 203.0.113.9 not-judged -)"]);
+    }
+
+    #[test]
+    fn after_a_lost_exec_nothing_is_allowed() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "api.anthropic.com", API);
+        host.told.clear();
+        host.connect(next(claude), API);
+        host.check(&[
+            "open node[100] claude-code/main > api.anthropic.com expected-unverified api",
+        ]);
+    }
+
+    #[test]
+    fn what_ran_before_the_monitor_is_found_with_its_lineage() {
+        let mut host = Host::new();
+        let mut find = |key, parent, command: &[&str]| {
+            let event = ProcessExecuted {
+                found: true,
+                ..executed(key, parent, command)
+            };
+            host.apply(Event::ProcessExecuted(Box::new(event)));
+        };
+        find(image(100), SHELL, &[NODE, CLI_JS]);
+        find(image(101), image(100), &["/bin/sh"]);
+        // Seen again: nothing new.
+        find(image(101), image(1), &["/bin/sh"]);
+        host.check(&[
+            "start node[100] claude-code/main not-judged",
+            "start sh[101] claude-code/shell-child not-judged",
+        ]);
+    }
+
+    #[test]
+    fn members_of_a_tool_are_watched_from_their_start() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.fork(claude, 101);
+        host.spawn(SHELL, 200, &["/bin/ls"]);
+        assert_eq!(host.collector.take_watches(), [image(100), image(101)]);
+        assert_eq!(host.collector.take_watches(), []);
+    }
+
+    #[test]
+    fn bounds_are_told_when_they_are_reached() {
+        let mut host = Host::with(|config| {
+            config.limits.processes = 2;
+            config.limits.flows = 1;
+            config.limits.alerts = 1;
+        });
+        let claude = host.spawn(SHELL, 100, &[NODE, CLI_JS]);
+        host.check(&[
+            "start node[100] claude-code/main not-judged",
+            "limit processes",
+        ]);
+        host.connect(claude, "203.0.113.9:443");
+        host.connect(SHELL, "203.0.113.8:443");
+        host.connect(claude, "203.0.113.8:443");
+        host.check(&[
+            "open node[100] claude-code/main > 203.0.113.9 unknown -",
+            "Fired unexpected-endpoint info x1: 203.0.113.9 main claude-code unknown",
+            "(open bash[10] > 203.0.113.8 not-judged -)",
+            "limit flows",
+            "open node[100] claude-code/main > 203.0.113.8 unknown -",
+            "limit alerts",
+            "limit flows",
+        ]);
+        let sizes = host.collector.sizes();
+        assert_eq!((sizes.processes, sizes.flows, sizes.alerts), (2, 1, 1));
+    }
+
+    #[test]
+    fn events_are_numbered_from_one_without_gaps() {
+        let mut host = Host::banning("claude-code");
+        let claude = host.spawn_claude();
+        host.connect(claude, API);
+        host.close(claude, API);
+        host.exit(claude);
+        host.told.extend(host.collector.shutdown(host.now));
+        let numbers: Vec<_> = host
+            .told
+            .iter()
+            .map(|effect| match effect {
+                Effect::ProcessStarted(it) => it.sequence,
+                Effect::ProcessEnded(it) => it.sequence,
+                Effect::Flow(it) => it.sequence,
+                Effect::Alert(it) => it.sequence,
+                other => unreachable!("{other:?}"),
+            })
+            .collect();
+        // The shell was number 1.
+        assert_eq!(numbers, [2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn stopping_resolves_nothing() {
+        let mut host = Host::banning("claude-code");
+        host.spawn_claude();
+        host.told = host.collector.shutdown(host.now);
+        host.check(&["StillFiring banned-tool critical x1: claude-code denied"]);
+    }
+
+    #[test]
+    fn the_kernels_books_and_dns_outcomes_pass_through() {
+        let mut host = Host::new();
+        let books = KernelCounters {
+            time: at(1),
+            values: [1; _],
+        };
+        host.apply(Event::KernelCounters(Box::new(books.clone())));
+        assert_eq!(host.told, [Effect::Books(Box::new(books))]);
+        host.told.clear();
+        host.resolve(SHELL, "example.test", "203.0.113.9:443");
+        assert_eq!(
+            host.told,
+            [
+                Effect::Dns(DnsOutcome::Query),
+                Effect::Dns(DnsOutcome::Answer)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_policy_that_does_not_fit_the_catalog_is_refused() {
+        let policy = PolicyConfig {
+            banned: vec!["no-such-tool".into()],
+        };
+        let config = CollectorConfig {
+            policy,
+            ..CollectorConfig::default()
+        };
+        assert!(Collector::new(config, Arc::new(catalog())).is_err());
+    }
+}
