@@ -5,9 +5,11 @@
 //!
 //! The collector joins the tables and decides nothing by itself: `process` says who it was,
 //! `names` to whom, `attribute` which tool, `policy` what to think of it, `alert` whom to wake.
-//! It expects events in the order in which they happened, with two allowances: what was found
-//! running at start-up comes first, parents before their children, and drained counters come up
-//! to [`process::GRACE`](super::process::GRACE) after the end of their process.
+//!
+//! Events are to come in the order in which they happened, after those of the processes that
+//! were found running, parents before children. Drained counters may come up to
+//! [`GRACE`](super::process::GRACE) after the end of their process. What comes otherwise, or not
+//! at all, costs knowledge of single processes and flows, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,7 +26,7 @@ use super::event::{
 };
 use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow};
 use super::names::{NameLimits, NameTable};
-use super::policy::{FlowFacts, Policy, PolicyConfig, PolicyError, Verdict, rule};
+use super::policy::{FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
 use super::process::{Inserted, PROCESSES_MAX, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
@@ -107,7 +109,7 @@ pub struct Collector {
     flows: FlowTable,
     names: NameTable,
     alerts: AlertBook,
-    watches: Vec<ProcessKey>,
+    watches: BTreeSet<ProcessKey>,
     /// Number of the last event that was reported.
     sequence: u64,
 }
@@ -129,7 +131,7 @@ impl Collector {
             flows: FlowTable::new(limits.flows),
             names: NameTable::new(limits.names),
             alerts: AlertBook::new(config.alerts, limits.alerts),
-            watches: Vec::new(),
+            watches: BTreeSet::new(),
             sequence: 0,
         })
     }
@@ -171,11 +173,12 @@ impl Collector {
             .collect()
     }
 
-    /// The processes, with `exec_id` 0, that joined an AI tool since the last call: the source
-    /// is to make a record of each of their flows from now on. Some may be over already.
+    /// Processes, with `exec_id` 0, that became interesting since the last call: members of a
+    /// tool, and strangers that reached an AI provider. The source is to make a record of every
+    /// flow of theirs from now on. Some may be over already, and some told before.
     #[must_use]
     pub fn take_watches(&mut self) -> Vec<ProcessKey> {
-        std::mem::take(&mut self.watches)
+        std::mem::take(&mut self.watches).into_iter().collect()
     }
 
     /// How full the tables are.
@@ -253,8 +256,8 @@ impl Collector {
     fn flow_opened(&mut self, event: &FlowOpened, now: BootNs) -> Vec<Effect> {
         let process = self.process(event.process, event.uid, event.cgroup);
         let flow = self.judge(event.process, process, event.remote, event.first, now);
-        // Members of a tool are watched since they started; a stranger, since it gave cause.
-        if event.first && flow.judgement.rule == rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM {
+        // A member of a tool is watched from its start; a stranger, from when it gives cause.
+        if flow.process.tool.is_none() && flow.judgement.verdict != Verdict::NotJudged {
             self.watch(event.process);
         }
         let action = FlowAction::Opened { hook: event.hook };
@@ -293,25 +296,15 @@ impl Collector {
         let flow = self.judge(event.process, process, event.remote, false, now);
         let unreported = event.delta.connects_unreported > 0 || event.delta.datagrams > 0;
         let alert = unreported.then(|| self.alert_of_flow(&flow, now)).flatten();
-        let JudgedFlow {
-            process,
-            remote,
-            names,
-            judgement,
-            ..
-        } = flow;
-        let delta = event.delta;
-        let counted = FlowsCounted {
-            process,
-            remote,
-            names,
-            judgement,
-            delta,
-        };
-        [Effect::FlowsCounted(Box::new(counted))]
-            .into_iter()
-            .chain(alert)
-            .collect()
+        let mut effects = vec![Effect::FlowsCounted(Box::new(FlowsCounted {
+            process: flow.process,
+            remote: flow.remote,
+            names: flow.names,
+            judgement: flow.judgement,
+            delta: event.delta,
+        }))];
+        effects.extend(alert);
+        effects
     }
 
     fn dns_message(&mut self, event: &DnsMessage) -> Vec<Effect> {
@@ -364,25 +357,17 @@ impl Collector {
         cookie: SocketCookie,
         action: FlowAction,
     ) -> Effect {
-        let logged = self.logs(&flow.process, flow.judgement.verdict);
-        let JudgedFlow {
-            process,
-            remote,
-            names,
-            judgement,
-            first,
-        } = flow;
         Effect::Flow(Box::new(FlowReport {
             sequence: self.next_sequence(),
             time,
             action,
-            process,
-            remote,
+            logged: self.logs(&flow.process, flow.judgement.verdict),
+            process: flow.process,
+            remote: flow.remote,
             cookie,
-            names,
-            judgement,
-            first,
-            logged,
+            names: flow.names,
+            judgement: flow.judgement,
+            first: flow.first,
         }))
     }
 
@@ -433,7 +418,7 @@ impl Collector {
     }
 
     fn watch(&mut self, process: ProcessKey) {
-        self.watches.push(ProcessKey {
+        self.watches.insert(ProcessKey {
             exec_id: 0,
             ..process
         });
@@ -1109,5 +1094,82 @@ mod tests {
             ..CollectorConfig::default()
         };
         assert!(Collector::new(config, Arc::new(catalog())).is_err());
+    }
+
+    /// An event of a host with few pids, images, sockets and addresses, so that events meet;
+    /// `random` says which.
+    fn any_event(random: u64) -> Event {
+        let pick = |shift: u32, below: u64| (random >> shift) % below;
+        let key = |shift| {
+            let small = u32::try_from(pick(shift, 64)).unwrap();
+            ProcessKey {
+                start_ns: u64::from(small / 32),
+                tgid: small % 8,
+                exec_id: small / 8 % 4,
+            }
+        };
+        let (process, parent) = (key(8), key(16));
+        let addr = ["203.0.113.9:443", API, "127.0.0.1:80"][usize::try_from(pick(24, 3)).unwrap()];
+        let name = ["api.anthropic.com", "evil.test"][usize::try_from(pick(28, 2)).unwrap()];
+        let (ip, _) = addr.rsplit_once(':').unwrap();
+        let command =
+            [&[NODE, CLI_JS][..], &["/bin/sh"], &[]][usize::try_from(pick(32, 3)).unwrap()];
+        match random % 8 {
+            0 => Event::ProcessForked(forked(process, parent)),
+            1 => Event::ProcessExecuted(Box::new(executed(process, parent, command))),
+            2 => Event::ProcessExecuted(Box::new(ProcessExecuted {
+                found: true,
+                ..executed(process, parent, command)
+            })),
+            3 => Event::ProcessExited(exited(process)),
+            4 => Event::FlowOpened(opened(process, addr, pick(40, 8))),
+            5 => Event::FlowEnded(ended(process, addr, pick(40, 8))),
+            6 => Event::FlowCounted(counted(process, addr, u64::MAX)),
+            _ => {
+                let [query, answer] = resolved(process, name, ip);
+                Event::DnsMessage(Box::new(if pick(40, 2) == 0 { query } else { answer }))
+            }
+        }
+    }
+
+    /// What is told of `events` events that follow from nothing but each other's randomness.
+    fn chaos(events: u32) -> Vec<Effect> {
+        let mut host = Host::with(|config| {
+            config.policy.banned = vec!["codex".into()];
+            config.limits.processes = 6;
+            config.limits.flows = 4;
+            config.limits.alerts = 2;
+        });
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..events {
+            // xorshift64
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            host.apply(any_event(random));
+            host.wait(u64::from(random.is_multiple_of(16)) * 7);
+            let sizes = host.collector.sizes();
+            assert!(
+                sizes.processes <= 6 && sizes.flows <= 4 && sizes.alerts <= 2,
+                "{sizes:?}"
+            );
+        }
+        host.told
+    }
+
+    #[test]
+    fn events_in_any_order_keep_within_the_bounds_and_always_tell_the_same() {
+        let told = chaos(20_000);
+        for kind in [
+            "start", "(start", "end", "open", "close", "count", "Fired", "Resolved", "limit",
+        ] {
+            assert!(
+                told.iter()
+                    .filter_map(line)
+                    .any(|line| line.starts_with(kind)),
+                "no {kind}"
+            );
+        }
+        assert!(told == chaos(20_000));
     }
 }
