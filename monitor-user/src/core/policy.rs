@@ -440,6 +440,13 @@ mod tests {
         );
         check_claude(
             REMOTE,
+            &[own("api.anthropic.com"), shared("evil.test")],
+            Verdict::Expected,
+            "api.anthropic.com is in Claude Code's manifest (api), \
+             resolved by the process's own DNS query",
+        );
+        check_claude(
+            REMOTE,
             &[shared("cdn.test"), shared("api.anthropic.com")],
             Verdict::Expected,
             "api.anthropic.com is in Claude Code's manifest (api), \
