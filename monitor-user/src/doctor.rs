@@ -84,6 +84,7 @@ fn examine_lockdown(page: &mut Page, host: &HostRoot) {
         ),
         Lockdown::Integrity => page.good("lockdown", "integrity: no hindrance"),
         Lockdown::Off => page.good("lockdown", "off"),
+        Lockdown::Unknown => page.note("lockdown", "unknown: securityfs is not mounted"),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::core::collector::Collector;
 use crate::core::event::{BootNs, Event};
-use crate::core::report::Effect;
+use crate::core::report::{Effect, Limit};
 use crate::host::clock;
 use crate::clock::WallClock;
 use crate::sink::Sinks;
@@ -132,7 +132,7 @@ fn watch(line: &mut Line, live: &mut Live) {
         if let Err(error) = live.watch(process) {
             // Repeats are then counted, not listed; first contacts are reported all the same.
             tracing::warn!("process {} is not watched in detail: {error}", process.tgid);
-            line.sinks.metrics.record(&Effect::Limited(crate::core::report::Limit::Watched), &line.sinks.clock);
+            line.sinks.metrics.record(&Effect::Limited(Limit::Watched), &line.sinks.clock);
         }
     }
 }

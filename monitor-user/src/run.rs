@@ -142,7 +142,7 @@ impl Prepared {
             revision: option_env!("TELLTALE_REVISION").map(str::to_owned),
             object_digest: OBJECT_DIGEST.to_owned(),
         };
-        let metrics = Metrics::new(catalog.tools().map(|tool| &*tool.id), build)?;
+        let metrics = Metrics::new(catalog.tools().map(|tool| &*tool.id), &build)?;
         Ok(Prepared { config, catalog, metrics: Arc::new(metrics) })
     }
 

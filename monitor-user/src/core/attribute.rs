@@ -114,3 +114,78 @@ impl Evidence {
         }
     }
 }
+
+// STUB, replaced by the catalog branch.
+use super::catalog::Catalog;
+
+/// Stub.
+pub struct Ancestor<'a> {
+    /// Stub.
+    pub exe: &'a str,
+    /// Stub.
+    pub pid: u32,
+    /// Stub.
+    pub attribution: Option<&'a Arc<Attribution>>,
+}
+/// Stub.
+#[must_use]
+pub fn attribute(
+    catalog: &Catalog,
+    exe: &str,
+    args: &[String],
+    parent: Option<Ancestor<'_>>,
+) -> Option<Attribution> {
+    let tool = |id: &str, evidence, trusted| {
+        Some(Attribution {
+            tool: catalog.tool(id)?.clone(),
+            version: None,
+            role: Role::Main,
+            evidence: vec![evidence],
+            trusted,
+        })
+    };
+    if args
+        .get(1)
+        .is_some_and(|a| a.ends_with("claude-code/cli.js"))
+    {
+        return tool(
+            "claude-code",
+            Evidence::Script {
+                glob: "x".into(),
+                path: args[1].as_str().into(),
+            },
+            true,
+        );
+    }
+    if exe.contains("@openai/codex") || args.get(1).is_some_and(|a| a.contains("@openai/codex")) {
+        return tool("codex", Evidence::ExePath { glob: "x".into() }, true);
+    }
+    if exe.ends_with("/claude") {
+        return tool(
+            "claude-code",
+            Evidence::Name {
+                name: "claude".into(),
+            },
+            false,
+        );
+    }
+    let parent = parent?;
+    let of = parent.attribution?;
+    let evidence = of
+        .evidence
+        .iter()
+        .find(|e| matches!(e, Evidence::Lineage { .. }))
+        .cloned();
+    Some(Attribution {
+        role: if exe.ends_with("sh") {
+            Role::Shell
+        } else {
+            Role::OtherChild
+        },
+        evidence: vec![evidence.unwrap_or(Evidence::Lineage {
+            ancestor_exe: parent.exe.into(),
+            ancestor_pid: parent.pid,
+        })],
+        ..(**of).clone()
+    })
+}

@@ -46,12 +46,13 @@ pub const DECODE_ERRORS: [&str; 4] = [
     "unknown_value",
 ];
 /// All bounds of the collector.
-pub const LIMITS: [Limit; 5] = [
+pub const LIMITS: [Limit; 6] = [
     Limit::Processes,
     Limit::Flows,
     Limit::Names,
     Limit::Queries,
     Limit::Alerts,
+    Limit::Watched,
 ];
 /// All outcomes of DNS messages.
 pub const DNS_OUTCOMES: [DnsOutcome; 5] = [
