@@ -6,7 +6,7 @@
 //! 1. [`core`]: pure. Events in, effects out.
 //! 2. [`source`]: where records come from: the kernel, or a recording.
 //! 3. [`host`]: what is read of the host besides: resolvers, users, boot id.
-//! 4. [`metrics`] and [`sink`]: where effects go.
+//! 4. [`clock`], [`metrics`] and [`sink`]: where effects go.
 //! 5. [`config`] and [`cli`]: what the operator asked for.
 #![forbid(unsafe_code)]
 
