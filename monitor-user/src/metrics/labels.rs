@@ -149,3 +149,41 @@ pub const SINK: Label = Label::new(
 /// Why an output dropped an item.
 pub const DROP_REASON: Label =
     Label::new("reason", "`queue_full`, `rejected`, `gave_up`, `shutdown`");
+
+#[cfg(test)]
+mod tests {
+    use monitor_common::counter;
+
+    use super::*;
+    use crate::core::policy::Verdict;
+
+    #[track_caller]
+    fn check(label: Label, values: &[&str]) {
+        for value in values {
+            assert!(
+                label.values.contains(&format!("`{value}`")),
+                "{}: no {value}",
+                label.name
+            );
+        }
+        assert_eq!(
+            label.values.matches('`').count(),
+            2 * values.len(),
+            "{}",
+            label.values
+        );
+    }
+
+    #[test]
+    fn the_bounds_list_what_the_program_can_say() {
+        check(HOOK, &counter::HOOK_NAMES);
+        check(HOOK_OUTCOME, &counter::OUTCOME_NAMES);
+        check(GAP, &counter::GAP_NAMES);
+        check(VERDICT, &Verdict::ALL.map(Verdict::name));
+        check(SEVERITY, &SEVERITIES.map(Severity::name));
+        check(DNS_OUTCOME, &DNS_OUTCOMES.map(DnsOutcome::name));
+        check(DECODE_REASON, &DECODE_ERRORS);
+        let tables = LIMITS.map(Limit::name);
+        check(LIMITED_TABLE, &[&tables[..], &[RUNNING_TABLE]].concat());
+    }
+}

@@ -33,7 +33,7 @@ struct Alertmanager {
 ///
 /// # Errors
 ///
-/// If a URL cannot be a base, or as [`Post::start`].
+/// If a URL is not http or https, or as [`Post::start`].
 pub fn start(
     urls: &[Url],
     resend: Duration,
@@ -101,7 +101,7 @@ impl Alertmanager {
 fn alerts_url(base: &Url) -> anyhow::Result<Url> {
     let mut url = base.clone();
     url.path_segments_mut()
-        .map_err(|()| anyhow!("{base} cannot be the base of an Alertmanager"))?
+        .map_err(|()| anyhow!("the URL of an Alertmanager must be http or https"))?
         .pop_if_empty()
         .extend(["api", "v2", "alerts"]);
     Ok(url)

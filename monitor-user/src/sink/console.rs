@@ -162,6 +162,7 @@ fn row(time: BootNs, clock: &WallClock, action: &str, process: &ProcessView, wha
             let version = tool.version.as_deref().unwrap_or_default();
             (format!("{} {version}", tool.tool.id), tool.role.name())
         }
+        None if process.exe.is_empty() => ("unknown".to_owned(), "-"),
         None => (file_name(&process.exe).to_owned(), "-"),
     };
     let time = time_of_day(time, clock);

@@ -70,6 +70,8 @@ pub enum Readiness {
 pub struct Web {
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Path of the metrics: starts with `/`, and is none of the other pages'.
+    pub telemetry_path: String,
     /// Version of the program.
     pub version: String,
     /// Whether the monitor sees; its owner changes it.
@@ -172,7 +174,7 @@ async fn connection(stream: TcpStream, app: Router, limits: Limits) {
 fn app(web: Web) -> Router {
     Router::new()
         .route("/", get(landing))
-        .route("/metrics", get(metrics))
+        .route(&web.telemetry_path.clone(), get(metrics))
         .route("/-/healthy", get(|| async { "Telltale is healthy.\n" }))
         .route("/-/ready", get(ready))
         .with_state(web)
@@ -216,11 +218,12 @@ async fn landing(State(web): State<Web>) -> Html<String> {
          <title>Telltale</title></head>\n<body>\n<h1>Telltale</h1>\n\
          <p>Which AI tools on this host talk to whom.</p>\n\
          <p>Version {}, {}.</p>\n<ul>\n\
-         <li><a href=\"/metrics\">Metrics</a></li>\n\
+         <li><a href=\"{}\">Metrics</a></li>\n\
          <li><a href=\"/-/healthy\">Healthy</a></li>\n\
          <li><a href=\"/-/ready\">Ready</a></li>\n</ul>\n</body>\n</html>\n",
         escape(&web.version),
         escape(&state),
+        escape(&web.telemetry_path),
     ))
 }
 
@@ -256,6 +259,7 @@ mod tests {
 
     async fn start(limits: Limits) -> Server {
         let build = BuildInfo {
+            telemetry_path: "/metrics".into(),
             version: "<1>".into(),
             ..BuildInfo::default()
         };
@@ -270,6 +274,7 @@ mod tests {
         );
         let web = Web {
             metrics,
+            telemetry_path: "/metrics".into(),
             version: build.version,
             readiness: receiver,
         };

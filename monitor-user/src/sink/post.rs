@@ -119,16 +119,13 @@ enum Delivery {
 ///
 /// If it is not an absolute `http` or `https` URL.
 pub fn receiver_url(key: &str, text: &str) -> anyhow::Result<Url> {
-    let url = Url::parse(text).with_context(|| {
-        format!("{key}: `{text}` is not a URL; write it as http://host:port/path")
-    })?;
-    if !matches!(url.scheme(), "http" | "https") {
-        bail!(
-            "{key}: `{text}` has scheme `{}`; only http and https are possible",
-            url.scheme()
-        );
+    // The text is not repeated: it may hold a password, or a token in its path.
+    let url = Url::parse(text)
+        .with_context(|| format!("{key}: not a URL; write it as http://host:port/path"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => bail!("{key}: scheme `{other}`; only http and https are possible"),
     }
-    Ok(url)
 }
 
 impl Post {
@@ -168,15 +165,12 @@ impl Post {
 
     /// Queues an alert; drops and counts it if the queue is full. Never waits.
     pub fn offer(&self, notice: &AlertNotice, clock: WallClock) {
+        let notice = Notice {
+            notice: notice.clone(),
+            clock,
+        };
         add(&self.counts.offered, 1);
-        if self
-            .queue
-            .try_send(Notice {
-                notice: notice.clone(),
-                clock,
-            })
-            .is_err()
-        {
+        if self.queue.try_send(notice).is_err() {
             add(&self.counts.queue_full, 1);
         }
     }
@@ -291,7 +285,7 @@ async fn deliver<F: Format>(
             break;
         }
         sleep(jittered(delay)).await;
-        delay *= 2;
+        delay = delay.saturating_mul(2);
         add(&counts.retries, 1);
         delivery = attempt(client, &receiver.url, &body).await;
     }
