@@ -283,3 +283,19 @@ fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     };
     rows.iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::catalog::CatalogFile;
+
+    #[test]
+    fn dump() {
+        let c = Catalog::embedded().unwrap();
+        eprintln!("{}", list(&c));
+        eprintln!("{}", show(&c, "claude-code").unwrap());
+        eprintln!("{}", show(&c, "qoder-cli").unwrap());
+        eprintln!("{}", show(&c, "cluade").unwrap_err());
+        eprintln!("{}", show(&c, "zzzz").unwrap_err());
+    }
+}
