@@ -60,7 +60,10 @@ pub fn command(cli: Cli) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::Catalog(CatalogCommand::Show { tool, catalog }) => {
-            print(&catalog_report::show(&load_catalog(catalog.as_deref())?, &tool)?)?;
+            print(&catalog_report::show(
+                &load_catalog(catalog.as_deref())?,
+                &tool,
+            )?)?;
             Ok(true)
         }
     }
@@ -70,7 +73,9 @@ pub fn command(cli: Cli) -> anyhow::Result<bool> {
 fn start_logging(level: Option<LevelFilter>) {
     let filter = match level {
         Some(level) => EnvFilter::default().add_directive(level.into()),
-        None => EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy(),
+        None => EnvFilter::builder()
+            .with_default_directive(LevelFilter::INFO.into())
+            .from_env_lossy(),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -86,7 +91,11 @@ fn wants_color(stream: &impl IsTerminal) -> bool {
 
 fn block_on(task: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(WORKERS).enable_all().build().context("cannot start")?;
+    let runtime = builder
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     runtime.block_on(task)
 }
 
@@ -143,14 +152,20 @@ impl Prepared {
             object_digest: OBJECT_DIGEST.to_owned(),
         };
         let metrics = Metrics::new(catalog.tools().map(|tool| &*tool.id), &build)?;
-        Ok(Prepared { config, catalog, metrics: Arc::new(metrics) })
+        Ok(Prepared {
+            config,
+            catalog,
+            metrics: Arc::new(metrics),
+        })
     }
 
     fn collector(&self, boot_id: String) -> anyhow::Result<Collector> {
         let config = &self.config;
         let resolvers = match &config.resolvers {
             Some(addresses) => addresses.clone(),
-            None => HostRoot::default().resolvers().context("[resolvers] addresses are not set")?,
+            None => HostRoot::default()
+                .resolvers()
+                .context("[resolvers] addresses are not set")?,
         };
         let collector = CollectorConfig {
             boot_id,
@@ -159,14 +174,21 @@ impl Prepared {
                 EventsScope::All => Scope::All,
             },
             policy: PolicyConfig {
-                banned: config.banned.iter().map(|banned| banned.tool.clone()).collect(),
+                banned: config
+                    .banned
+                    .iter()
+                    .map(|banned| banned.tool.clone())
+                    .collect(),
             },
             resolvers,
             limits: Limits {
                 processes: config.limits.processes,
                 flows: config.limits.flows,
                 alerts: config.limits.alerts,
-                names: NameLimits { total: config.limits.names, ..NameLimits::default() },
+                names: NameLimits {
+                    total: config.limits.names,
+                    ..NameLimits::default()
+                },
             },
             alerts: AlertTiming {
                 resend: config.alerts.resend,
@@ -192,13 +214,29 @@ impl Prepared {
         let alerts = &self.config.alerts;
         let mut posts = Vec::new();
         for receiver in &alerts.webhooks {
-            let retry = Retry { timeout: receiver.timeout, ..Retry::default() };
+            let retry = Retry {
+                timeout: receiver.timeout,
+                ..Retry::default()
+            };
             posts.push(webhook::start(&receiver.url, host, retry)?);
         }
-        let urls: Vec<_> = alerts.alertmanagers.iter().map(|peer| peer.url.clone()).collect();
+        let urls: Vec<_> = alerts
+            .alertmanagers
+            .iter()
+            .map(|peer| peer.url.clone())
+            .collect();
         if let Some(peer) = alerts.alertmanagers.first() {
-            let retry = Retry { timeout: peer.timeout, ..Retry::default() };
-            posts.extend(alertmanager::start(&urls, alerts.resend, None, host, retry)?);
+            let retry = Retry {
+                timeout: peer.timeout,
+                ..Retry::default()
+            };
+            posts.extend(alertmanager::start(
+                &urls,
+                alerts.resend,
+                None,
+                host,
+                retry,
+            )?);
         }
         Ok(posts)
     }
@@ -225,7 +263,9 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let line = Line {
         collector: prepared.collector(info.boot_id.clone())?,
         sinks: Sinks {
-            clock: WallClock { offset_ns: clock::wall_offset_ns() },
+            clock: WallClock {
+                offset_ns: clock::wall_offset_ns(),
+            },
             event_log: prepared.event_log(WhenFull::Drop)?,
             console: console(&prepared.config, args.quiet)?,
             posts: prepared.posts(&info)?,
@@ -234,7 +274,9 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         },
         recorder,
     };
-    let options = Options { report_all: prepared.config.events.scope == EventsScope::All };
+    let options = Options {
+        report_all: prepared.config.events.scope == EventsScope::All,
+    };
     let live = Live::start(&host, options)?;
     for program in Kernel::programs() {
         prepared.metrics.set_hook_attached(program, true);
@@ -300,7 +342,9 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
     let line = Line {
         collector: prepared.collector(info.boot_id.clone())?,
         sinks: Sinks {
-            clock: WallClock { offset_ns: header.wall_offset_ns },
+            clock: WallClock {
+                offset_ns: header.wall_offset_ns,
+            },
             event_log: prepared.event_log(WhenFull::Wait)?,
             console: replay_console(&prepared.config)?,
             posts: Vec::new(), // The past wakes nobody.
