@@ -259,7 +259,6 @@ mod tests {
 
     async fn start(limits: Limits) -> Server {
         let build = BuildInfo {
-            telemetry_path: "/metrics".into(),
             version: "<1>".into(),
             ..BuildInfo::default()
         };
