@@ -10,4 +10,5 @@
 //! 5. [`config`] and [`cli`]: what the operator asked for.
 #![forbid(unsafe_code)]
 
+pub mod catalog_report;
 pub mod core;
