@@ -12,6 +12,7 @@
 //! at all, costs knowledge of single processes and flows, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::repeat_n;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use super::event::{
     ProcessExecuted, ProcessExited, ProcessForked, SocketCookie,
 };
 use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow};
-use super::names::{NameLimits, NameTable};
+use super::names::{NameCounts, NameLimits, NameTable, Observed};
 use super::policy::{FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
 use super::process::{Inserted, PROCESSES_MAX, ProcessTable, UNKNOWN_ID};
 use super::report::{
@@ -96,6 +97,8 @@ pub struct TableSizes {
     pub flows: usize,
     /// Alerts that fire.
     pub alerts: usize,
+    /// Names and outstanding queries.
+    pub names: NameCounts,
 }
 
 /// All state of the monitor.
@@ -188,6 +191,7 @@ impl Collector {
             processes: self.processes.len(),
             flows: self.flows.len(),
             alerts: self.alerts.len(),
+            names: self.names.counts(),
         }
     }
 
@@ -308,12 +312,15 @@ impl Collector {
     }
 
     fn dns_message(&mut self, event: &DnsMessage) -> Vec<Effect> {
-        let observed = self.names.observe(event);
-        let limited = observed.limited.map(Effect::Limited);
-        [Effect::Dns(observed.outcome)]
-            .into_iter()
-            .chain(limited)
-            .collect()
+        let Observed {
+            outcome,
+            limited,
+            evicted,
+        } = self.names.observe(event);
+        let limited = limited.map(|limit| repeat_n(Effect::Limited(limit), evicted));
+        let mut effects = vec![Effect::Dns(outcome)];
+        effects.extend(limited.into_iter().flatten());
+        effects
     }
 
     /// Who `key` is. `uid` and `cgroup`: what the record says, for a process that is not known.
@@ -706,9 +713,9 @@ mod tests {
         host.resolve(codex, "api.openai.com", API);
         host.connect(codex, API);
         host.check(&[
-            "start node[100] codex/main not-judged",
-            "start codex[100] codex/main not-judged",
-            "open codex[100] codex/main > api.openai.com expected api",
+            "start node[100] codex-cli/main not-judged",
+            "start codex[100] codex-cli/main not-judged",
+            "open codex[100] codex-cli/main > api.openai.com expected api",
         ]);
     }
 
@@ -872,7 +879,7 @@ mod tests {
         ]);
         assert_eq!(host.collector.take_watches(), [image(100)]);
 
-        let mut host = Host::banning("codex");
+        let mut host = Host::banning("codex-cli");
         story(&mut host);
         host.check(&[
             "(start python3[100] not-judged)",
@@ -1135,7 +1142,7 @@ mod tests {
     /// What is told of `events` events that follow from nothing but each other's randomness.
     fn chaos(events: u32) -> Vec<Effect> {
         let mut host = Host::with(|config| {
-            config.policy.banned = vec!["codex".into()];
+            config.policy.banned = vec!["codex-cli".into()];
             config.limits.processes = 6;
             config.limits.flows = 4;
             config.limits.alerts = 2;

@@ -174,7 +174,7 @@ impl Policy {
         let find = |id: &String| {
             let unknown = || PolicyError::UnknownTool {
                 id: id.clone(),
-                near: near(id, catalog),
+                near: catalog.near(id),
             };
             catalog.tool(id).cloned().ok_or_else(unknown)
         };
@@ -310,7 +310,7 @@ fn judge_listed(endpoint: &ManifestEndpoint, fact: String, doubt: Option<String>
         (Some(doubt), _) => (Verdict::ExpectedUnverified, format!("{fact}; but {doubt}")),
         (None, _) if !endpoint.optional => (Verdict::Expected, fact),
         (None, Some(switch)) => (Verdict::Optional, format!("{fact}; {switch} turns it off")),
-        (None, None) => (Verdict::Optional, format!("{fact}; it can be turned off")),
+        (None, None) => (Verdict::Optional, format!("{fact}; it is optional")),
     };
     Judgement::new(verdict, rule::MANIFEST, why).for_purpose(&endpoint.purpose)
 }
@@ -334,27 +334,6 @@ fn how_known(source: NameSource) -> &'static str {
         NameSource::DnsShared => "resolved by another process's DNS query",
         NameSource::ManifestIp => "listed by address",
     }
-}
-
-/// At most this many ids are suggested for an unknown one.
-const SUGGESTIONS_MAX: usize = 3;
-
-/// How alike (Jaro-Winkler, 0 to 1) an id must be to be suggested. At 0.8, `claude` and
-/// `cluade-code` find `claude-code`, and unrelated ids stay out.
-const ALIKE_MIN: f64 = 0.8;
-
-/// Ids of the catalog that one may have meant by `id`, the most alike first.
-fn near(id: &str, catalog: &Catalog) -> Vec<Arc<str>> {
-    let mut near: Vec<_> = catalog
-        .tools()
-        .map(|tool| (strsim::jaro_winkler(id, &tool.id), Arc::clone(&tool.id)))
-        .filter(|(alike, _)| *alike >= ALIKE_MIN)
-        .collect();
-    near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    near.into_iter()
-        .map(|(_, known)| known)
-        .take(SUGGESTIONS_MAX)
-        .collect()
 }
 
 fn remedy(near: &[Arc<str>]) -> String {
@@ -458,6 +437,13 @@ mod tests {
             Verdict::Optional,
             "statsig.anthropic.com is in Claude Code's manifest (telemetry), \
              resolved by the process's own DNS query; DISABLE_TELEMETRY=1 turns it off",
+        );
+        check_claude(
+            REMOTE,
+            &[own("cdn.anthropic.com")],
+            Verdict::Optional,
+            "cdn.anthropic.com is in Claude Code's manifest (assets), \
+             resolved by the process's own DNS query; it is optional",
         );
         check_claude(
             "192.0.2.200:443",
@@ -624,7 +610,7 @@ mod tests {
                 check(&case.judge(), Verdict::Denied, rule::BANNED_TOOL, why);
             }
         }
-        for process in [member("codex", Role::Main, true), stranger("/bin/sh")] {
+        for process in [member("codex-cli", Role::Main, true), stranger("/bin/sh")] {
             let judgement = policy(banned).judge_presence(&process);
             assert_eq!(judgement.verdict, Verdict::NotJudged);
         }
@@ -654,7 +640,7 @@ mod tests {
             "api.openai.com is OpenAI's (api), and the program is no known AI tool",
         );
         check(
-            &case(&reaches, &["claude-code", "codex"]),
+            &case(&reaches, &["claude-code", "codex-cli"]),
             Verdict::Denied,
             rule::BANNED_TOOL,
             "api.openai.com is OpenAI's (api), whose Codex CLI is banned",
