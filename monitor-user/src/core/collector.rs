@@ -25,9 +25,9 @@ use super::event::{
     BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowOpened,
     ProcessExecuted, ProcessExited, ProcessForked, SocketCookie,
 };
-use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow};
+use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow, NAMES_MAX};
 use super::names::{NameCounts, NameLimits, NameTable, Observed};
-use super::policy::{FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
+use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
 use super::process::{Inserted, PROCESSES_MAX, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
@@ -339,13 +339,15 @@ impl Collector {
         now: BootNs,
     ) -> JudgedFlow {
         let ip = remote.addr.ip();
-        let names = self.names.lookup(key, ip, now);
+        let mut names = self.names.lookup(key, ip, now);
+        policy::meant_first(&self.catalog, &process, &mut names);
+        names.truncate(NAMES_MAX);
         let facts = FlowFacts {
             process: &process,
             exact: process.key == key,
             remote,
             to_resolver: remote.addr.port() == DNS_PORT && self.resolvers.contains(&ip),
-            names: &names,
+            name: names.first(),
         };
         let judgement = self.policy.judge_flow(&self.catalog, &facts);
         JudgedFlow {
@@ -660,6 +662,20 @@ mod tests {
     }
 
     #[test]
+    fn the_catalog_that_is_compiled_in_tells_the_same() {
+        let mut host = Host::new();
+        host.collector.catalog = Arc::new(Catalog::embedded().unwrap());
+        let native = "/home/dev/.local/share/claude/versions/2.1.328";
+        let claude = host.spawn(SHELL, 100, &[native]);
+        host.resolve(claude, "api.anthropic.com", API);
+        host.connect(claude, API);
+        host.check(&[
+            "start 2.1.328[100] claude-code/main not-judged",
+            "open 2.1.328[100] claude-code/main > api.anthropic.com expected api",
+        ]);
+    }
+
+    #[test]
     fn ipv6_is_no_different() {
         let mut host = Host::new();
         let claude = host.spawn_claude();
@@ -817,6 +833,23 @@ mod tests {
             "open node[100] claude-code/main > 203.0.113.9 unknown -",
             "Fired unexpected-endpoint info x1: 203.0.113.9 main claude-code unknown",
         ]);
+    }
+
+    #[test]
+    fn a_flow_is_told_under_the_name_that_explains_it_and_few_others() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "api.anthropic.com", API);
+        for bucket in 0..NAMES_MAX {
+            host.resolve(claude, &format!("bucket{bucket}.test"), API);
+        }
+        host.connect(claude, API);
+        let Some(Effect::Flow(flow)) = host.told.last() else {
+            unreachable!()
+        };
+        assert_eq!(flow.name(), Some("api.anthropic.com"));
+        assert_eq!(flow.names.len(), NAMES_MAX);
+        assert_eq!(flow.judgement.verdict, Verdict::Expected);
     }
 
     #[test]
