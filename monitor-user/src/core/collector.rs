@@ -853,6 +853,24 @@ mod tests {
     }
 
     #[test]
+    fn a_name_serves_other_processes_until_a_while_after_its_asker_is_gone() {
+        let mut host = Host::new();
+        let asker = host.spawn(SHELL, 101, &["/usr/bin/dig"]);
+        host.resolve(asker, "api.anthropic.com", API);
+        host.exit(asker);
+        let claude = host.spawn_claude();
+        host.told.clear();
+        host.connect(claude, API);
+        host.check(&["open node[100] claude-code/main > api.anthropic.com expected api"]);
+        host.wait(300);
+        host.connect(claude, API);
+        host.check(&[
+            "open node[100] claude-code/main > 160.79.104.10 unknown -",
+            "Fired unexpected-endpoint info x1: 160.79.104.10 main claude-code unknown",
+        ]);
+    }
+
+    #[test]
     fn dns_to_the_configured_resolver_is_local_and_to_others_is_not() {
         let mut host = Host::with(|config| config.resolvers = vec!["192.0.2.53".parse().unwrap()]);
         let claude = host.spawn_claude();

@@ -496,7 +496,11 @@ mod tests {
             vec![own(other), own(cdn), own(api)],
             &[cdn, other, api],
         );
-        check_meant(&claude(), vec![shared(other), shared(api)], &[api, other]);
+        check_meant(
+            &claude(),
+            vec![shared(other), shared("else.test"), shared(api)],
+            &[api, other, "else.test"],
+        );
         check_meant(&claude(), vec![own(other), shared(api)], &[other, api]);
         // No provider's name explains what a stranger does with a CDN.
         let curl = stranger("/bin/curl");
