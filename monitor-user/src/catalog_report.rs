@@ -283,3 +283,150 @@ fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     };
     rows.iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::catalog::CatalogFile;
+
+    const TOOL: &str = r#"schema_version = 1
+id = "tool-a"
+name = "Tool A"
+vendor = "Vendor"
+jurisdiction = "FR"
+kind = "cli-agent"
+aliases = ["ta"]
+source = "package 1.0"
+date = 2026-11-20
+confidence = "package"
+notes = ["Seen once."]
+[recognise]
+exe = ["/opt/a/{version}/a"]
+names = ["tool-a", "tool-a2"]
+collisions = ["a"]
+[[helper]]
+glob = "/opt/a/h"
+role = "updater"
+what = "Fetches updates"
+[[endpoint]]
+host = "t.example.com"
+purpose = "telemetry"
+since = "1.5"
+optional = true
+switch = "A_QUIET=1"
+source = "manual"
+date = 2026-10-01
+confidence = "official"
+note = "Daily"
+[[endpoint]]
+host = "api.example.com"
+purpose = "api"
+shared = true
+operator = "Other"
+source = "package 1.0"
+date = 2026-11-20
+confidence = "package"
+[[advisory]]
+id = "a-1"
+title = "A title"
+summary = "What was seen."
+until = "1.2"
+source = "manual"
+date = 2026-10-01
+confidence = "official"
+"#;
+
+    const PAGE: &str = "\
+Tool A (tool-a)
+  Vendor, FR; cli-agent [1]
+  also called ta
+
+Recognised by
+  executable                    /opt/a/{version}/a
+  name, not trusted             tool-a
+                                tool-a2
+  shared names, no evidence     a
+
+Helpers
+  /opt/a/h  updater: Fetches updates
+
+Endpoints, by purpose
+  api
+    api.example.com                           shared with other programs; run by Other; [1]
+  telemetry
+    t.example.com                             optional: A_QUIET=1 turns it off; versions from 1.5; Daily; [2]
+
+Advisories
+  A title (a-1; versions before 1.2) [2]
+    What was seen.
+
+Notes
+  - Seen once.
+
+Sources (confidence, date)
+  [1] package 1.0 (package, 2026-11-20)
+  [2] manual (official, 2026-10-01)
+";
+
+    fn catalog() -> Catalog {
+        let short = TOOL
+            .replace("tool-a", "b")
+            .replace("/opt/a", "/opt/b")
+            .replace("\"ta\"", "\"tb\"")
+            .replace("Vendor", "V");
+        let file = |name: &str, text: &str| CatalogFile {
+            name: name.into(),
+            text: text.into(),
+        };
+        Catalog::parse(&[file("tools/a.toml", TOOL), file("tools/b.toml", &short)]).unwrap()
+    }
+
+    #[test]
+    fn the_list_is_aligned_and_by_id() {
+        let expect = "\
+ID      NAME    VENDOR  HOME  KIND       ENDPOINTS
+b       Tool A  V       FR    cli-agent  2
+tool-a  Tool A  Vendor  FR    cli-agent  2
+";
+        assert_eq!(list(&catalog()), expect);
+    }
+
+    #[test]
+    fn a_page_says_everything() {
+        assert_eq!(show(&catalog(), "tool-a").unwrap(), PAGE);
+    }
+
+    #[test]
+    fn every_tool_of_the_catalog_has_its_page() {
+        let catalog = Catalog::embedded().unwrap();
+        for facts in catalog.facts() {
+            let page = show(&catalog, &facts.tool.id).unwrap();
+            for endpoint in &facts.endpoints {
+                assert!(
+                    page.contains(&endpoint.host.to_string()),
+                    "{}: {}",
+                    facts.tool.id,
+                    endpoint.host
+                );
+            }
+        }
+        assert_eq!(list(&catalog).lines().count(), 56);
+    }
+
+    #[test]
+    fn an_unknown_id_is_told_its_neighbours() {
+        #[track_caller]
+        fn check(id: &str, expect: &str) {
+            assert_eq!(show(&catalog(), id).unwrap_err().to_string(), expect);
+        }
+        check(
+            "tool-b",
+            "the catalog has no tool `tool-b`; did you mean `tool-a`?",
+        );
+        check("ta", "the catalog has no tool `ta`; did you mean `tool-a`?");
+        check(
+            "zzz",
+            "the catalog has no tool `zzz`; `telltale catalog list` shows all",
+        );
+    }
+}

@@ -267,6 +267,8 @@ fn role_below(exe: &str, args: &[String]) -> Role {
     let (run, package) = match &program.target {
         Some(Target::Script(path)) => (stem(base_name(path)), npm_package(path)),
         Some(Target::Module(module)) => (*module, None),
+        // A process may have put its title into argv[0].
+        None if program.interpreter.is_some() => (program.alias, None),
         None => (name, None),
     };
     if run == "git" || run.starts_with("git-") {
@@ -334,6 +336,15 @@ mod tests {
         let expect =
             expect.map(|(tool, role, kinds, trusted)| (tool, role, kinds.to_owned(), trusted));
         assert_eq!(found, expect);
+    }
+
+    /// The role of an image that Claude Code started.
+    #[track_caller]
+    fn below(exe: &str, command: &str, role: Role) {
+        check(
+            &[CLAUDE, (exe, command)],
+            Some(("claude-code", role, "lineage", true)),
+        );
     }
 
     fn last(chain: &[(&str, &str)]) -> Option<Arc<Attribution>> {
@@ -476,13 +487,6 @@ mod tests {
 
     #[test]
     fn children_belong_to_the_tool_in_their_role() {
-        #[track_caller]
-        fn below(exe: &str, command: &str, role: Role) {
-            check(
-                &[CLAUDE, (exe, command)],
-                Some(("claude-code", role, "lineage", true)),
-            );
-        }
         below("/usr/bin/bash", "/bin/bash -c ls", Role::Shell);
         below("/usr/bin/dash", "sh script.sh", Role::Shell);
         below("/bin/busybox", "sh -c ls", Role::Shell);
@@ -492,7 +496,7 @@ mod tests {
             "git-remote-https origin",
             Role::Git,
         );
-        below("/usr/bin/node", "npm install x", Role::OtherChild);
+        below("/usr/bin/node", "npm", Role::PackageManager);
         below(
             "/usr/bin/node",
             "node /usr/bin/npm install x",
@@ -518,6 +522,10 @@ mod tests {
             "/usr/lib/apt/methods/https",
             Role::PackageManager,
         );
+    }
+
+    #[test]
+    fn mcp_servers_are_told_from_other_children() {
         let server =
             "node /u/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js /srv";
         below("/usr/bin/node", server, Role::McpServer);

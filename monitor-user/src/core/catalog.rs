@@ -563,7 +563,7 @@ mod tests {
         {
             names += 1;
             assert_eq!(
-                CATALOG.recognise(&format!("/srv/{name}"), &[name.clone()]),
+                CATALOG.recognise(&format!("/srv/{name}"), std::slice::from_ref(name)),
                 None,
                 "{name}"
             );

@@ -305,6 +305,10 @@ confidence = "guess"
             "\"inference\"",
             "tools/t.toml:19:11: endpoint.purpose: `inference` is no purpose; use one of: api, auth, mcp, web-search, model-download, update, extensions-marketplace, assets, docs, feature-flags, telemetry, error-reporting, device-fingerprint, encrypted-dns, other",
         );
+    }
+
+    #[test]
+    fn a_sign_host_version_or_switch_that_cannot_be_is_named() {
         check(
             "\"/opt/t/t\"",
             "\"opt/t\"",
@@ -355,6 +359,10 @@ confidence = "guess"
             "",
             "tools/t.toml:10:1: recognise: nothing recognises the tool; give at least one of `exe`, `script`, `launcher`, `names`",
         );
+    }
+
+    #[test]
+    fn what_is_said_badly_of_services_is_named() {
         check_services(
             "\"llm-api\"",
             "\"llm\"",
