@@ -12,6 +12,7 @@
 //! at all, costs knowledge of single processes and flows, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::repeat_n;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -24,9 +25,9 @@ use super::event::{
     BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowOpened,
     ProcessExecuted, ProcessExited, ProcessForked, SocketCookie,
 };
-use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow};
-use super::names::{NameLimits, NameTable};
-use super::policy::{FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
+use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow, NAMES_MAX};
+use super::names::{NameCounts, NameLimits, NameTable, Observed};
+use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
 use super::process::{Inserted, PROCESSES_MAX, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
@@ -98,6 +99,8 @@ pub struct TableSizes {
     pub names: usize,
     /// Alerts that fire.
     pub alerts: usize,
+    /// Names and outstanding queries.
+    pub names: NameCounts,
 }
 
 /// All state of the monitor.
@@ -193,6 +196,7 @@ impl Collector {
             flows: self.flows.len(),
             names: self.names.counts().names,
             alerts: self.alerts.len(),
+            names: self.names.counts(),
         }
     }
 
@@ -319,12 +323,15 @@ impl Collector {
     }
 
     fn dns_message(&mut self, event: &DnsMessage) -> Vec<Effect> {
-        let observed = self.names.observe(event);
-        let limited = observed.limited.map(Effect::Limited);
-        [Effect::Dns(observed.outcome)]
-            .into_iter()
-            .chain(limited)
-            .collect()
+        let Observed {
+            outcome,
+            limited,
+            evicted,
+        } = self.names.observe(event);
+        let limited = limited.map(|limit| repeat_n(Effect::Limited(limit), evicted));
+        let mut effects = vec![Effect::Dns(outcome)];
+        effects.extend(limited.into_iter().flatten());
+        effects
     }
 
     /// Who `key` is. `uid` and `cgroup`: what the record says, for a process that is not known.
@@ -343,13 +350,15 @@ impl Collector {
         now: BootNs,
     ) -> JudgedFlow {
         let ip = remote.addr.ip();
-        let names = self.names.lookup(key, ip, now);
+        let mut names = self.names.lookup(key, ip, now);
+        policy::meant_first(&self.catalog, &process, &mut names);
+        names.truncate(NAMES_MAX);
         let facts = FlowFacts {
             process: &process,
             exact: process.key == key,
             remote,
             to_resolver: remote.addr.port() == DNS_PORT && self.resolvers.contains(&ip),
-            names: &names,
+            name: names.first(),
         };
         let judgement = self.policy.judge_flow(&self.catalog, &facts);
         JudgedFlow {
@@ -664,6 +673,20 @@ mod tests {
     }
 
     #[test]
+    fn the_catalog_that_is_compiled_in_tells_the_same() {
+        let mut host = Host::new();
+        host.collector.catalog = Arc::new(Catalog::embedded().unwrap());
+        let native = "/home/dev/.local/share/claude/versions/2.1.328";
+        let claude = host.spawn(SHELL, 100, &[native]);
+        host.resolve(claude, "api.anthropic.com", API);
+        host.connect(claude, API);
+        host.check(&[
+            "start 2.1.328[100] claude-code/main not-judged",
+            "open 2.1.328[100] claude-code/main > api.anthropic.com expected api",
+        ]);
+    }
+
+    #[test]
     fn ipv6_is_no_different() {
         let mut host = Host::new();
         let claude = host.spawn_claude();
@@ -717,9 +740,9 @@ mod tests {
         host.resolve(codex, "api.openai.com", API);
         host.connect(codex, API);
         host.check(&[
-            "start node[100] codex/main not-judged",
-            "start codex[100] codex/main not-judged",
-            "open codex[100] codex/main > api.openai.com expected api",
+            "start node[100] codex-cli/main not-judged",
+            "start codex[100] codex-cli/main not-judged",
+            "open codex[100] codex-cli/main > api.openai.com expected api",
         ]);
     }
 
@@ -824,6 +847,41 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_is_told_under_the_name_that_explains_it_and_few_others() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "api.anthropic.com", API);
+        for bucket in 0..NAMES_MAX {
+            host.resolve(claude, &format!("bucket{bucket}.test"), API);
+        }
+        host.connect(claude, API);
+        let Some(Effect::Flow(flow)) = host.told.last() else {
+            unreachable!()
+        };
+        assert_eq!(flow.name(), Some("api.anthropic.com"));
+        assert_eq!(flow.names.len(), NAMES_MAX);
+        assert_eq!(flow.judgement.verdict, Verdict::Expected);
+    }
+
+    #[test]
+    fn a_name_serves_other_processes_until_a_while_after_its_asker_is_gone() {
+        let mut host = Host::new();
+        let asker = host.spawn(SHELL, 101, &["/usr/bin/dig"]);
+        host.resolve(asker, "api.anthropic.com", API);
+        host.exit(asker);
+        let claude = host.spawn_claude();
+        host.told.clear();
+        host.connect(claude, API);
+        host.check(&["open node[100] claude-code/main > api.anthropic.com expected api"]);
+        host.wait(300);
+        host.connect(claude, API);
+        host.check(&[
+            "open node[100] claude-code/main > 160.79.104.10 unknown -",
+            "Fired unexpected-endpoint info x1: 160.79.104.10 main claude-code unknown",
+        ]);
+    }
+
+    #[test]
     fn dns_to_the_configured_resolver_is_local_and_to_others_is_not() {
         let mut host = Host::with(|config| config.resolvers = vec!["192.0.2.53".parse().unwrap()]);
         let claude = host.spawn_claude();
@@ -883,7 +941,7 @@ mod tests {
         ]);
         assert_eq!(host.collector.take_watches(), [image(100)]);
 
-        let mut host = Host::banning("codex");
+        let mut host = Host::banning("codex-cli");
         story(&mut host);
         host.check(&[
             "(start python3[100] not-judged)",
@@ -1146,7 +1204,7 @@ mod tests {
     /// What is told of `events` events that follow from nothing but each other's randomness.
     fn chaos(events: u32) -> Vec<Effect> {
         let mut host = Host::with(|config| {
-            config.policy.banned = vec!["codex".into()];
+            config.policy.banned = vec!["codex-cli".into()];
             config.limits.processes = 6;
             config.limits.flows = 4;
             config.limits.alerts = 2;

@@ -6,11 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use monitor_common::flow::{FlowCounters, ProcessKey};
-use simple_dns::rdata::RData;
-use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
 
 use super::attribute::{Attribution, Evidence, Role};
-use super::catalog::Catalog;
+use super::catalog::{Catalog, CatalogFile};
 use super::event::{
     BootNs, CgroupId, Direction, DnsMessage, Endpoint, ExeFile, FlowCounted, FlowEnded, FlowOpened,
     Hook, Outcome, ProcessExecuted, ProcessExited, ProcessForked, Protocol, SocketCookie,
@@ -129,21 +127,29 @@ pub fn counted(process: ProcessKey, addr: &str, connects_unreported: u64) -> Flo
 
 /// The query for `name` that `process` sends, then the answer that it gets: `name` is at `ip`.
 pub fn resolved(process: ProcessKey, name: &str, ip: &str) -> [DnsMessage; 2] {
-    let host = || Name::new(name).unwrap();
-    let mut query = Packet::new_query(7);
-    let class = QCLASS::CLASS(CLASS::IN);
     let (kind, data) = match ip.parse().unwrap() {
-        IpAddr::V4(ip) => (TYPE::A, RData::A(ip.into())),
-        IpAddr::V6(ip) => (TYPE::AAAA, RData::AAAA(ip.into())),
+        IpAddr::V4(ip) => (1, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (28, ip.octets().to_vec()),
     };
-    query
-        .questions
-        .push(Question::new(host(), QTYPE::TYPE(kind), class, false));
-    let mut answer = query.clone().into_reply();
-    answer
-        .answers
-        .push(ResourceRecord::new(host(), CLASS::IN, 300, data));
-    let message = |direction, packet: &Packet<'_>| DnsMessage {
+    let mut question = Vec::new();
+    for label in name.split('.') {
+        question.push(u8::try_from(label.len()).unwrap());
+        question.extend(label.bytes());
+    }
+    question.extend([0, 0, kind, 0, 1]);
+    // Id 7, recursion desired, one question; then the same as a response with one record, whose
+    // name points to the question's and which lives for 300 s.
+    let query = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], &*question].concat();
+    let length = u8::try_from(data.len()).unwrap();
+    let record = [0xc0, 12, 0, kind, 0, 1, 0, 0, 1, 0x2c, 0, length];
+    let answer = [
+        &[0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0],
+        &*question,
+        &record,
+        &data,
+    ]
+    .concat();
+    let message = |direction, payload| DnsMessage {
         time: at(1),
         process,
         resolver: Endpoint {
@@ -152,12 +158,12 @@ pub fn resolved(process: ProcessKey, name: &str, ip: &str) -> [DnsMessage; 2] {
         },
         cookie: SocketCookie(1_000_000 + u64::from(process.tgid)),
         direction,
-        payload: packet.build_bytes_vec().unwrap(),
+        payload,
         truncated: false,
     };
     [
-        message(Direction::Egress, &query),
-        message(Direction::Ingress, &answer),
+        message(Direction::Egress, query),
+        message(Direction::Ingress, answer),
     ]
 }
 
@@ -233,7 +239,80 @@ pub fn member(id: &str, role: Role, trusted: bool) -> ProcessView {
     }
 }
 
-/// Claude Code and Codex CLI, in a few lines each.
+/// Claude Code and Codex CLI in a few lines each, and OpenAI's API as a service of its own.
 pub fn catalog() -> Catalog {
-    Catalog::parse(&[]).unwrap()
+    let file = |name: &str, text: &str| CatalogFile {
+        name: name.into(),
+        text: format!("schema_version = 1\n{text}").replace("SOURCED", SOURCED),
+    };
+    Catalog::parse(&[
+        file("tools/claude-code.toml", CLAUDE_CODE),
+        file("tools/codex-cli.toml", CODEX_CLI),
+        file("services/llm-api.toml", LLM_API),
+    ])
+    .unwrap()
 }
+
+const SOURCED: &str = r#"
+source = "made up"
+date = 2026-01-01
+confidence = "guess"
+"#;
+
+const CLAUDE_CODE: &str = r#"
+id = "claude-code"
+name = "Claude Code"
+vendor = "Anthropic"
+jurisdiction = "US"
+kind = "cli-agent"
+SOURCED
+[recognise]
+script = ["**/node_modules/@anthropic-ai/claude-code/cli.js"]
+names = ["claude"]
+[[endpoint]]
+host = "api.anthropic.com"
+purpose = "api"
+SOURCED
+[[endpoint]]
+host = "statsig.anthropic.com"
+purpose = "telemetry"
+optional = true
+switch = "DISABLE_TELEMETRY=1"
+SOURCED
+[[endpoint]]
+host = "cdn.anthropic.com"
+purpose = "assets"
+optional = true
+SOURCED
+[[endpoint]]
+host = "192.0.2.200"
+purpose = "api"
+SOURCED
+"#;
+
+const CODEX_CLI: &str = r#"
+id = "codex-cli"
+name = "Codex CLI"
+vendor = "OpenAI"
+jurisdiction = "US"
+kind = "cli-agent"
+SOURCED
+[recognise]
+exe = ["**/node_modules/@openai/codex/vendor/*/codex/codex"]
+script = ["**/node_modules/@openai/codex/bin/codex.js"]
+[[endpoint]]
+host = "api.openai.com"
+purpose = "api"
+SOURCED
+"#;
+
+const LLM_API: &str = r#"
+class = "llm-api"
+[[service]]
+id = "openai"
+name = "OpenAI API"
+vendor = "OpenAI"
+jurisdiction = "US"
+hosts = ["api.openai.com"]
+SOURCED
+"#;

@@ -18,6 +18,10 @@ use super::report::{Limit, ProcessView};
 /// Open flows kept by default: as many as the kernel side counts at one time.
 pub const FLOWS_MAX: usize = monitor_common::limits::FLOWS_MAX as usize;
 
+/// Names kept of a flow's remote. Object stores have one per bucket, and whoever controls a zone
+/// can add any number: more than a few explain nothing, and each open flow holds them.
+pub const NAMES_MAX: usize = 8;
+
 /// How long an opening waits for its end. The record of an end can be lost, and no connection of
 /// a build lasts a day.
 pub const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -29,7 +33,7 @@ pub struct JudgedFlow {
     pub process: Arc<ProcessView>,
     /// To whom.
     pub remote: Endpoint,
-    /// Names of the remote, best first.
+    /// Names of the remote, best first, at most [`NAMES_MAX`].
     pub names: Vec<NameEvidence>,
     /// What the policy says.
     pub judgement: Judgement,

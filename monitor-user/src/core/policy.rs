@@ -140,19 +140,27 @@ pub struct FlowFacts<'a> {
     pub remote: Endpoint,
     /// The remote is port 53 of a resolver that this host is configured to use.
     pub to_resolver: bool,
-    /// Names of the remote, best first.
-    pub names: &'a [NameEvidence],
+    /// What the remote is called, by [`meant_first`].
+    pub name: Option<&'a NameEvidence>,
 }
 
-impl<'a> FlowFacts<'a> {
-    /// The names that count: those that the process itself asked for; only where it asked for
-    /// none, those that others did. Many hosts share an address, and what another process calls
-    /// it neither excuses nor accuses a process that asked for something else.
-    fn names(&self) -> impl Iterator<Item = &'a NameEvidence> {
-        let best = self.names.first().map(|name| name.source);
-        self.names
-            .iter()
-            .take_while(move |name| Some(name.source) == best)
+/// Brings the name to the front that `process` means by its flow: of those that count, the first
+/// that the catalog knows for such a process, if it knows any.
+///
+/// Those count that the process itself asked for; only where it asked for none, those that
+/// others did. Many hosts share an address, and what another process calls it neither excuses
+/// nor accuses a process that asked for something else.
+pub fn meant_first(catalog: &Catalog, process: &ProcessView, names: &mut [NameEvidence]) {
+    let best = names.first().map(|name| name.source);
+    let known = |name: &NameEvidence| match process.tool.as_deref() {
+        Some(Attribution { tool, version, .. }) => catalog
+            .endpoint(tool, &name.name, version.as_deref())
+            .is_some(),
+        None => catalog.provider(&name.name).is_some(),
+    };
+    let mut counting = names.iter().take_while(|name| Some(name.source) == best);
+    if let Some(place) = counting.position(known) {
+        names[..=place].rotate_right(1);
     }
 }
 
@@ -174,7 +182,7 @@ impl Policy {
         let find = |id: &String| {
             let unknown = || PolicyError::UnknownTool {
                 id: id.clone(),
-                near: near(id, catalog),
+                near: catalog.near(id),
             };
             catalog.tool(id).cloned().ok_or_else(unknown)
         };
@@ -211,9 +219,10 @@ impl Policy {
 
     /// A flow of a process that belongs to no known tool: judged if it reaches an AI provider.
     fn judge_stranger(&self, catalog: &Catalog, flow: &FlowFacts<'_>) -> Judgement {
-        let provided =
-            |name: &NameEvidence| Some((name.name.clone(), catalog.provider(&name.name)?));
-        let Some((host, provider)) = flow.names().find_map(provided) else {
+        let provided = flow
+            .name
+            .map(|name| (&name.name, catalog.provider(&name.name)));
+        let Some((host, Some(provider))) = provided else {
             return self.not_judged.clone();
         };
         let whose = format!("{host} is {}'s ({})", provider.vendor, provider.purpose);
@@ -263,7 +272,7 @@ fn judge_member(catalog: &Catalog, flow: &FlowFacts<'_>, member: &Attribution) -
         let endpoint = catalog.endpoint_ip(tool, ip, version)?;
         Some((endpoint, ip.to_string(), NameSource::ManifestIp))
     };
-    match flow.names().find_map(by_name).or_else(by_address) {
+    match flow.name.and_then(by_name).or_else(by_address) {
         Some((endpoint, what, source)) => {
             let (tool, purpose, how) = (&tool.name, &endpoint.purpose, how_known(source));
             let fact = format!("{what} is in {tool}'s manifest ({purpose}), {how}");
@@ -280,7 +289,7 @@ fn judge_local(flow: &FlowFacts<'_>) -> Option<Judgement> {
     let here = ip.is_loopback() || ip.is_unspecified();
     let (purpose, what) = if flow.to_resolver {
         ("dns", "a resolver of this host")
-    } else if here && flow.names.is_empty() {
+    } else if here && flow.name.is_none() {
         ("loopback", "this host itself")
     } else {
         return None;
@@ -310,7 +319,7 @@ fn judge_listed(endpoint: &ManifestEndpoint, fact: String, doubt: Option<String>
         (Some(doubt), _) => (Verdict::ExpectedUnverified, format!("{fact}; but {doubt}")),
         (None, _) if !endpoint.optional => (Verdict::Expected, fact),
         (None, Some(switch)) => (Verdict::Optional, format!("{fact}; {switch} turns it off")),
-        (None, None) => (Verdict::Optional, format!("{fact}; it can be turned off")),
+        (None, None) => (Verdict::Optional, format!("{fact}; it is optional")),
     };
     Judgement::new(verdict, rule::MANIFEST, why).for_purpose(&endpoint.purpose)
 }
@@ -318,7 +327,7 @@ fn judge_listed(endpoint: &ManifestEndpoint, fact: String, doubt: Option<String>
 /// A flow to an endpoint that the manifest does not list.
 fn judge_unlisted(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
     let tool = &tool.name;
-    if let Some(NameEvidence { name, source, .. }) = flow.names.first() {
+    if let Some(NameEvidence { name, source, .. }) = flow.name {
         let why = format!("{name} is not in {tool}'s manifest; {}", how_known(*source));
         Judgement::new(Verdict::Undeclared, rule::UNEXPECTED_ENDPOINT, why)
     } else {
@@ -334,27 +343,6 @@ fn how_known(source: NameSource) -> &'static str {
         NameSource::DnsShared => "resolved by another process's DNS query",
         NameSource::ManifestIp => "listed by address",
     }
-}
-
-/// At most this many ids are suggested for an unknown one.
-const SUGGESTIONS_MAX: usize = 3;
-
-/// How alike (Jaro-Winkler, 0 to 1) an id must be to be suggested. At 0.8, `claude` and
-/// `cluade-code` find `claude-code`, and unrelated ids stay out.
-const ALIKE_MIN: f64 = 0.8;
-
-/// Ids of the catalog that one may have meant by `id`, the most alike first.
-fn near(id: &str, catalog: &Catalog) -> Vec<Arc<str>> {
-    let mut near: Vec<_> = catalog
-        .tools()
-        .map(|tool| (strsim::jaro_winkler(id, &tool.id), Arc::clone(&tool.id)))
-        .filter(|(alike, _)| *alike >= ALIKE_MIN)
-        .collect();
-    near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    near.into_iter()
-        .map(|(_, known)| known)
-        .take(SUGGESTIONS_MAX)
-        .collect()
 }
 
 fn remedy(near: &[Arc<str>]) -> String {
@@ -389,12 +377,14 @@ mod tests {
         }
 
         fn judge_where(&self, change: impl FnOnce(FlowFacts<'_>) -> FlowFacts<'_>) -> Judgement {
+            let mut names = self.names.to_vec();
+            meant_first(&catalog(), &self.process, &mut names);
             let facts = FlowFacts {
                 process: &self.process,
                 exact: true,
                 remote: tcp(self.to),
                 to_resolver: false,
-                names: self.names,
+                name: names.first(),
             };
             policy(self.banned).judge_flow(&catalog(), &change(facts))
         }
@@ -460,6 +450,13 @@ mod tests {
              resolved by the process's own DNS query; DISABLE_TELEMETRY=1 turns it off",
         );
         check_claude(
+            REMOTE,
+            &[own("cdn.anthropic.com")],
+            Verdict::Optional,
+            "cdn.anthropic.com is in Claude Code's manifest (assets), \
+             resolved by the process's own DNS query; it is optional",
+        );
+        check_claude(
             "192.0.2.200:443",
             &[],
             Verdict::Expected,
@@ -481,6 +478,34 @@ mod tests {
             Verdict::Unknown,
             "203.0.113.9 has no known name, and is not in Claude Code's manifest",
         );
+    }
+
+    #[track_caller]
+    fn check_meant(process: &ProcessView, mut names: Vec<NameEvidence>, expect: &[&str]) {
+        meant_first(&catalog(), process, &mut names);
+        let names: Vec<_> = names.iter().map(|name| &*name.name).collect();
+        assert_eq!(names, expect);
+    }
+
+    #[test]
+    fn of_several_names_the_one_is_meant_that_explains_the_flow() {
+        let (api, cdn, other) = ("api.anthropic.com", "cdn.anthropic.com", "other.test");
+        check_meant(&claude(), vec![], &[]);
+        check_meant(
+            &claude(),
+            vec![own(other), own(cdn), own(api)],
+            &[cdn, other, api],
+        );
+        check_meant(
+            &claude(),
+            vec![shared(other), shared("else.test"), shared(api)],
+            &[api, other, "else.test"],
+        );
+        check_meant(&claude(), vec![own(other), shared(api)], &[other, api]);
+        // No provider's name explains what a stranger does with a CDN.
+        let curl = stranger("/bin/curl");
+        check_meant(&curl, vec![own(cdn), own(api)], &[api, cdn]);
+        check_meant(&curl, vec![own(other), own(cdn)], &[other, cdn]);
     }
 
     #[test]
@@ -624,7 +649,7 @@ mod tests {
                 check(&case.judge(), Verdict::Denied, rule::BANNED_TOOL, why);
             }
         }
-        for process in [member("codex", Role::Main, true), stranger("/bin/sh")] {
+        for process in [member("codex-cli", Role::Main, true), stranger("/bin/sh")] {
             let judgement = policy(banned).judge_presence(&process);
             assert_eq!(judgement.verdict, Verdict::NotJudged);
         }
@@ -654,7 +679,7 @@ mod tests {
             "api.openai.com is OpenAI's (api), and the program is no known AI tool",
         );
         check(
-            &case(&reaches, &["claude-code", "codex"]),
+            &case(&reaches, &["claude-code", "codex-cli"]),
             Verdict::Denied,
             rule::BANNED_TOOL,
             "api.openai.com is OpenAI's (api), whose Codex CLI is banned",
