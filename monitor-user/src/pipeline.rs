@@ -83,7 +83,7 @@ impl Line {
             ("processes", sizes.processes, limits.processes),
             ("flows", sizes.flows, limits.flows),
             ("alerts", sizes.alerts, limits.alerts),
-            ("names", sizes.names, limits.names.total),
+            ("names", sizes.names.names, limits.names.total),
         ];
         for (table, entries, capacity) in tables {
             self.sinks

@@ -95,8 +95,6 @@ pub struct TableSizes {
     pub processes: usize,
     /// Open flows.
     pub flows: usize,
-    /// Names of addresses.
-    pub names: usize,
     /// Alerts that fire.
     pub alerts: usize,
     /// Names and outstanding queries.
@@ -194,7 +192,6 @@ impl Collector {
         TableSizes {
             processes: self.processes.len(),
             flows: self.flows.len(),
-            names: self.names.counts().names,
             alerts: self.alerts.len(),
             names: self.names.counts(),
         }

@@ -137,7 +137,7 @@ pub const DECODE_REASON: Label = Label::new(
 /// Table whose bound was reached.
 pub const LIMITED_TABLE: Label = Label::new(
     "table",
-    "`processes`, `flows`, `names`, `queries`, `alerts`, `running_processes`",
+    "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `running_processes`",
 );
 /// Table of the collector.
 pub const TABLE: Label = Label::new("table", "tables of this build");
