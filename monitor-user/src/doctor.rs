@@ -43,10 +43,10 @@ pub fn examine(host: &HostRoot) -> Report {
                 "kernel types",
                 "BTF is there, and every field that is needed",
             );
-            for (name, loaded) in programs {
+            for bpf::Probed { program, loaded } in programs {
                 match loaded {
-                    Ok(()) => page.good(name, "loads"),
-                    Err(error) => page.bad(name, &error.to_string()),
+                    Ok(()) => page.good(program, "loads"),
+                    Err(error) => page.bad(program, &error.to_string()),
                 }
             }
         }
