@@ -1,0 +1,191 @@
+//! A load generator: one kind of operation, a given number of times, as fast as it goes.
+//!
+//! In: `load KIND COUNT`, then a line on standard input that starts it. Out: `ready` when it waits
+//! for that line, then one line of JSON: operations, wall time, and CPU time of this process with
+//! its children. It talks to itself over loopback only and ends when it is done.
+//!
+//! `cargo xtask bench` runs it, in a network namespace of its own. `load once ADDRESS NUMBER` is
+//! what `load exec` executes.
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead, Error, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+/// Destinations that TCP connects take turns with: a closed connection holds its ports for a
+/// minute, and there are 28 000 for each destination.
+const ADDRESSES: u8 = 8;
+/// Payload of a small packet.
+const SMALL_BYTES: usize = 64;
+/// Payload of a large packet: what one packet on loopback holds, less headers.
+const LARGE_BYTES: usize = 65_000;
+/// Unit of the CPU times in `/proc/self/stat`.
+const TICK: Duration = Duration::from_millis(10);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["once", address, _number] => connect_once(address),
+        [kind, count] => run(kind, count),
+        _ => Err(Error::other("usage: load KIND COUNT")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load {}: {error}", arguments.join(" "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prepares an operation, waits for the start, repeats it, and reports.
+fn run(kind: &str, count: &str) -> io::Result<()> {
+    let count: u32 = count.parse().map_err(Error::other)?;
+    let mut operation = prepare(kind)?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "ready")?;
+    stdout.flush()?;
+    io::stdin().lock().read_line(&mut String::new())?;
+
+    let (wall, cpu) = (Instant::now(), cpu_time()?);
+    for number in 0..count {
+        operation(number)?;
+    }
+    let (wall, cpu) = (wall.elapsed(), cpu_time()?.saturating_sub(cpu));
+    writeln!(
+        stdout,
+        r#"{{"operations":{count},"wall_ns":{},"cpu_ns":{}}}"#,
+        wall.as_nanos(),
+        cpu.as_nanos()
+    )
+}
+
+type Operation = Box<dyn FnMut(u32) -> io::Result<()>>;
+
+fn prepare(kind: &str) -> io::Result<Operation> {
+    match kind {
+        "tcp-connect" => tcp_connect(),
+        "udp-connect" => udp_connect(),
+        "udp-sendto" => udp_sendto(),
+        "packet-small" => packet(SMALL_BYTES),
+        "packet-large" => packet(LARGE_BYTES),
+        "fork" => fork(),
+        "exec" => exec(),
+        other => Err(Error::other(format!("no operation is called {other}"))),
+    }
+}
+
+/// Connect, accept, and close both ends with a FIN.
+fn tcp_connect() -> io::Result<Operation> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
+    Ok(Box::new(move |number| {
+        let host = number.to_le_bytes()[0] % ADDRESSES + 1;
+        let client = TcpStream::connect((Ipv4Addr::new(127, 0, 0, host), port))?;
+        let (server, _) = listener.accept()?;
+        drop(client);
+        drop(server);
+        Ok(())
+    }))
+}
+
+/// `connect(2)` of one UDP socket, which sends nothing.
+fn udp_connect() -> io::Result<Operation> {
+    let (server, client) = udp_pair()?;
+    let to = server.local_addr()?;
+    Ok(Box::new(move |_| client.connect(to)))
+}
+
+/// A datagram with its address, and its reception.
+fn udp_sendto() -> io::Result<Operation> {
+    let (server, client) = udp_pair()?;
+    let to = server.local_addr()?;
+    let mut buffer = [0; SMALL_BYTES];
+    Ok(Box::new(move |_| {
+        client.send_to(&buffer, to)?;
+        server.recv(&mut buffer).map(drop)
+    }))
+}
+
+/// One packet from a connected socket to another: it leaves once and arrives once.
+fn packet(bytes: usize) -> io::Result<Operation> {
+    let (server, client) = udp_pair()?;
+    client.connect(server.local_addr()?)?;
+    let mut buffer = vec![0; bytes];
+    Ok(Box::new(move |_| {
+        client.send(&buffer)?;
+        server.recv(&mut buffer).map(drop)
+    }))
+}
+
+fn udp_pair() -> io::Result<(UdpSocket, UdpSocket)> {
+    let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+    Ok((bind()?, bind()?))
+}
+
+/// A process that ends before it executes anything: its program is not there.
+fn fork() -> io::Result<Operation> {
+    let missing = Path::new("/nonexistent/telltale-load");
+    Ok(Box::new(move |_| match Command::new(missing).spawn() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::other(format!("{} exists", missing.display()))),
+    }))
+}
+
+/// A process that executes this program, which connects once and exits.
+fn exec() -> io::Result<Operation> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?.to_string();
+    let program = env::current_exe()?;
+    Ok(Box::new(move |number| {
+        let mut child = Command::new(&program);
+        let status = child
+            .args(["once", &address, &number.to_string()])
+            .status()?;
+        if !status.success() {
+            return Err(Error::other(status.to_string()));
+        }
+        listener.accept().map(drop)
+    }))
+}
+
+fn connect_once(address: &str) -> io::Result<()> {
+    let address: SocketAddr = address.parse().map_err(Error::other)?;
+    TcpStream::connect(address).map(drop)
+}
+
+/// CPU time of this process, to the nanosecond, and of its children that ended, to the tick.
+fn cpu_time() -> io::Result<Duration> {
+    let own = read_fields("/proc/self/schedstat", 0)?;
+    // Fields 16 and 17, `cutime` and `cstime`: the 14th and 15th after the program's name.
+    let children = read_fields("/proc/self/stat", 13)?;
+    let number = |fields: &[String], index: usize| {
+        let field = fields.get(index).map_or("", String::as_str);
+        field.parse::<u32>().map_err(Error::other)
+    };
+    let own_ns: u64 = own
+        .first()
+        .map_or("", String::as_str)
+        .parse()
+        .map_err(Error::other)?;
+    let ticks = number(&children, 0)? + number(&children, 1)?;
+    Ok(Duration::from_nanos(own_ns) + TICK * ticks)
+}
+
+/// The fields of a one-line file, from the given one after a program's name in parentheses on.
+fn read_fields(path: &str, skip: usize) -> io::Result<Vec<String>> {
+    let mut text = String::new();
+    fs::File::open(path)?.read_to_string(&mut text)?;
+    let rest = text.rsplit_once(')').map_or(&*text, |(_, rest)| rest);
+    Ok(rest
+        .split_whitespace()
+        .skip(skip)
+        .map(str::to_owned)
+        .collect())
+}
