@@ -1,0 +1,132 @@
+//! `cargo xtask bench`: what Telltale costs, and whether it sees everything.
+//!
+//! In: which part, and how often. Out: tables, on standard output and, if asked, in
+//! `docs/performance.md`. Nothing here passes or fails: figures belong to a machine and an hour.
+//!
+//! Every load talks over loopback in a network namespace of its own, does a fixed number of
+//! operations and ends. With and without the monitor take turns, so that both see the same
+//! neighbours; figures are medians over the rounds.
+
+mod connects;
+mod exec;
+mod generator;
+mod kernel;
+mod line;
+mod monitor;
+mod programs;
+mod report;
+mod sample;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+use generator::Generator;
+use report::Document;
+
+/// What was asked for.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which part.
+    #[arg(value_enum, default_value_t = Part::All)]
+    part: Part,
+    /// Pairs of runs with and without the monitor.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: u32,
+    /// Write the figures, with how they were got, to docs/performance.md.
+    #[arg(long)]
+    write: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// 100 000 TCP connects: all seen? rate, CPU, memory.
+    Connects,
+    /// 1 000 short-lived processes: all identified? rate, CPU.
+    Exec,
+    /// Nanoseconds that one operation costs its caller.
+    Kernel,
+    /// Nanoseconds of each stage for one record, and of a scrape.
+    Line,
+    /// All of them.
+    All,
+}
+
+/// What the parts work with.
+struct Bench {
+    /// The built monitor.
+    telltale: PathBuf,
+    generator: Generator,
+    /// Where event logs and recordings go, for as long as they are looked at.
+    folder: PathBuf,
+    rounds: u32,
+}
+
+/// Runs the parts that were asked for.
+///
+/// # Errors
+///
+/// When something cannot be built or started, or this is not root.
+pub fn run(args: &Args) -> Result<()> {
+    if shell::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
+        bail!("the monitor and the namespaces need root: run this as root");
+    }
+    let bench = Bench::build(args.rounds)?;
+    let mut document = Document::open()?;
+    let parts: [(Part, &str, fn(&Bench) -> Result<String>); 4] = [
+        (Part::Connects, "connects", connects::run),
+        (Part::Exec, "exec", exec::run),
+        (Part::Kernel, "kernel", kernel::run),
+        (Part::Line, "line", line::run),
+    ];
+    for (part, name, measure) in parts {
+        if args.part != part && args.part != Part::All {
+            continue;
+        }
+        let text = format!("{}\n{}", circumstances(bench.rounds)?, measure(&bench)?);
+        println!("## {name}\n\n{text}");
+        document.set(name, &text);
+    }
+    if args.write { document.save() } else { Ok(()) }
+}
+
+/// Where, when and in what company the figures were got.
+fn circumstances(rounds: u32) -> Result<String> {
+    let mut text = report::circumstances(rounds)?;
+    if programs::another_monitor()? {
+        text +=
+            "Another Telltale was attached to this kernel: all figures hold its cost as well.\n";
+    }
+    Ok(text)
+}
+
+impl Bench {
+    /// Builds the monitor and the load generator as they are shipped: optimised.
+    fn build(rounds: u32) -> Result<Bench> {
+        let root = shell::workspace_root()?;
+        let mut cargo = shell::cargo();
+        cargo
+            .current_dir(&root)
+            .args(["build", "--release", "--quiet"]);
+        cargo.args([
+            "-p",
+            "telltale",
+            "-p",
+            "monitor-tests",
+            "--bin",
+            "telltale",
+            "--bin",
+            "load",
+        ]);
+        shell::run(&mut cargo)?;
+        let folder = root.join("target/bench");
+        std::fs::create_dir_all(&folder)?;
+        Ok(Bench {
+            telltale: root.join("target/release/telltale"),
+            generator: Generator::new(root.join("target/release/load")),
+            folder,
+            rounds,
+        })
+    }
+}
