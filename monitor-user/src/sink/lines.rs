@@ -142,11 +142,10 @@ impl LineWriter {
 
     /// Takes what was written from the front of the buffer, and counts it.
     fn forget(&mut self, written: usize) {
-        let lines = self
-            .pending
-            .drain(..written)
-            .filter(|byte| *byte == b'\n')
-            .count();
+        let (front, _) = self.pending.as_slices(); // All that `write_once` writes from.
+        let (gone, _) = front.split_at(written.min(front.len()));
+        let lines = gone.iter().filter(|byte| **byte == b'\n').count();
+        self.pending.drain(..written);
         self.stats.bytes_written += written as u64;
         self.stats.lines_written += (lines - usize::from(self.heals)) as u64;
         self.heals = false;
