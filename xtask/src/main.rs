@@ -29,7 +29,7 @@ struct Cli {
 enum Command {
     /// Build the kernel object from source, or prove that the committed one comes from it.
     BuildEbpf(build_ebpf::Args),
-    /// Run the test suite, or one part of it, and say how long each part took.
+    /// Run the test suite, or one part of it, and say how long it took.
     Test(test::Args),
     /// Check what the compiler cannot: layers, file headers, stray text.
     Tidy,
