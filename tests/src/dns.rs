@@ -69,18 +69,19 @@ impl DnsServer {
         }
     }
 
-    /// From now on `name` has this address, besides those it has already.
+    /// From now on `name` has these addresses.
     ///
     /// # Panics
     ///
     /// If the server has.
-    pub fn answer(&self, name: &str, address: &str) {
-        let address = address.parse().expect("an IP address");
-        let mut zone = self.zone.lock().expect("zone");
-        zone.addresses
-            .entry(name.to_owned())
-            .or_default()
-            .push(address);
+    pub fn answer(&self, name: &str, addresses: &[&str]) {
+        let parse = |address: &&str| address.parse().expect("an IP address");
+        let addresses = addresses.iter().map(parse).collect();
+        self.zone
+            .lock()
+            .expect("zone")
+            .addresses
+            .insert(name.to_owned(), addresses);
     }
 
     /// From now on `name` is an alias (CNAME) of `target`.
@@ -237,13 +238,13 @@ mod tests {
     #[test]
     fn answers_over_ipv4_and_ipv6_with_aliases() {
         check(
-            |dns| dns.answer("a.example", "203.0.113.10"),
+            |dns| dns.answer("a.example", &["203.0.113.10"]),
             "ahostsv4",
             "a.example",
             "203.0.113.10 203.0.113.10 203.0.113.10",
         );
         check(
-            |dns| dns.answer("b.example", "2001:db8::10"),
+            |dns| dns.answer("b.example", &["2001:db8::10"]),
             "hosts",
             "b.example",
             "2001:db8::10",
@@ -251,7 +252,7 @@ mod tests {
         check(
             |dns| {
                 dns.alias("c.example", "edge.example");
-                dns.answer("edge.example", "2001:db8::11");
+                dns.answer("edge.example", &["2001:db8::11"]);
             },
             "hosts",
             "c.example",

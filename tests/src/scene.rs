@@ -84,11 +84,9 @@ impl Scene {
         TcpServer::start(&self.ns, address)
     }
 
-    /// TCP servers at port 443 of [`SERVER_V4`] and [`SERVER_V6`], and this name for both.
+    /// TCP servers at port 443 of [`SERVER_V4`] and [`SERVER_V6`].
     #[must_use]
-    pub fn serve_name(&self, name: &str) -> [TcpServer; 2] {
-        self.dns.answer(name, SERVER_V4);
-        self.dns.answer(name, SERVER_V6);
+    pub fn serve_https(&self) -> [TcpServer; 2] {
         [format!("{SERVER_V4}:443"), format!("[{SERVER_V6}]:443")].map(|at| self.serve(&at))
     }
 
@@ -144,7 +142,8 @@ mod tests {
     #[track_caller]
     fn check(lay_out: impl Fn(&Path) -> Program) {
         let scene = Scene::new();
-        let [v4, v6] = scene.serve_name("api.example");
+        let [v4, v6] = scene.serve_https();
+        scene.dns.answer("api.example", &[SERVER_V4, SERVER_V6]);
         let program = lay_out(scene.dir());
         scene.run(
             &program,

@@ -12,6 +12,7 @@
 //! | `burst N ADDR[,ADDR…]` | connect and close N times, to the addresses in turn |
 //! | `wait` | print `waiting`, then wait for a line on standard input |
 //! | `thread NAME …` | do the rest in a thread of this name |
+//! | `number N` | nothing: it only tells processes apart |
 //! | `run PROGRAM ARGS…` | start the rest as a child, and wait for its success |
 //! | `each N PROGRAM ARGS…` | start the rest N times, one after the other, with the number added |
 //!
@@ -58,6 +59,7 @@ impl Player {
                 "burst" => burst(self.next()?.parse()?, &self.next()?)?,
                 "wait" => wait()?,
                 "thread" => self.in_thread()?,
+                "number" => drop(self.next()?),
                 "run" => run(&self.rest())?,
                 "each" => self.each()?,
                 other => return Err(format!("unknown word {other}").into()),
