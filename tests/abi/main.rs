@@ -2,6 +2,11 @@
 //!
 //! In: records as the kernel side would write them, whole, cut and bent. Out: events or errors,
 //! never a panic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests report failure by panicking, in their helpers too"
+)]
 
 use std::mem::{offset_of, size_of};
 

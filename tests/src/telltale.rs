@@ -2,10 +2,12 @@
 //!
 //! In: options as an operator would give them. Out: its events, metrics, exit code and messages.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::event::Event;
@@ -59,6 +61,8 @@ impl<'a> Options<'a> {
     pub fn config(self, text: &str) -> Self {
         let path = self.dir.join("telltale.toml");
         fs::write(&path, text).expect("config file");
+        // Whatever the umask: the monitor refuses a configuration that others can write.
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its permissions");
         self.args(&["--config", &path.display().to_string()])
     }
 
@@ -110,6 +114,7 @@ impl<'a> Options<'a> {
             events,
             address: self.address,
             inside: self.inside,
+            questions: AtomicU64::new(0),
         };
         wait::until("telltale is ready", wait::START, || {
             let ended = telltale.process.status();
@@ -142,6 +147,7 @@ pub struct Telltale<'a> {
     pub address: SocketAddr,
     events: PathBuf,
     inside: Option<&'a NetNs>,
+    questions: AtomicU64,
 }
 
 impl Telltale<'_> {
@@ -151,10 +157,17 @@ impl Telltale<'_> {
     ///
     /// A sentence, if it does not answer.
     pub fn get(&self, path: &str) -> Result<http::Response, String> {
+        self.questions.fetch_add(1, Ordering::Relaxed);
         match self.inside {
             Some(ns) => ns.enter(|| http::get(self.address, path)),
             None => http::get(self.address, path),
         }
+    }
+
+    /// How often the test has asked its HTTP server, each time on a new connection.
+    #[must_use]
+    pub fn questions(&self) -> u64 {
+        self.questions.load(Ordering::Relaxed)
     }
 
     /// One scrape.
