@@ -16,7 +16,7 @@ const ATTEMPTS: u32 = 50;
 fn start_with_pid(scene: &Scene, program: &Program, words: &[&str], pid: u32) -> Running {
     for _ in 0..ATTEMPTS {
         let last = (pid - 1).to_string();
-        fs::write("/proc/sys/kernel/ns_last_pid", last).expect("the kernel lets root choose pids");
+        fs::write("/proc/sys/kernel/ns_last_pid", last).unwrap();
         let process = scene.start(program, words);
         if process.pid() == pid {
             return process;
