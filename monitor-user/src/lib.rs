@@ -10,5 +10,8 @@
 //! 5. [`config`] and [`cli`]: what the operator asked for.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod config;
 pub mod core;
+pub mod host;
 pub mod source;

@@ -9,6 +9,7 @@ mod compile;
 mod linker;
 mod provenance;
 mod sources;
+mod strip;
 mod toolchain;
 
 use std::fs;

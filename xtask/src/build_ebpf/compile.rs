@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::linker::Linker;
+use super::strip::strip_dwarf;
 use super::toolchain::Toolchain;
 use crate::shell;
 
@@ -19,19 +20,15 @@ use crate::shell;
 /// registers, so that one object serves every little-endian machine.
 const RUSTFLAGS: [&str; 2] = ["--cfg=bpf_target_arch=\"x86_64\"", "-Clink-arg=--btf"];
 
-const CARGO_ARGS: [&str; 12] = [
+const CARGO_ARGS: [&str; 8] = [
     "build",
     "--locked",
     "--profile=bpf",
     "-Zbuild-std=core",
-    "--target",
-    "bpfel-unknown-none",
-    "--package",
-    "monitor-ebpf",
+    "--target=bpfel-unknown-none",
+    "--package=monitor-ebpf",
+    "--features=program",
     "--bins",
-    "--features",
-    "program",
-    "--target-dir",
 ];
 
 /// What the three kinds of folder are called in the object.
@@ -88,6 +85,7 @@ pub fn compile(root: &Path, toolchain: &Toolchain, linker: &Linker) -> Result<Ve
     cargo
         .current_dir(root)
         .args(CARGO_ARGS)
+        .arg("--target-dir")
         .arg(&target)
         .env("RUSTC", toolchain.rustc())
         // `build-std` is unstable; this is how a stable compiler builds its own `core`.
@@ -99,7 +97,8 @@ pub fn compile(root: &Path, toolchain: &Toolchain, linker: &Linker) -> Result<Ve
     shell::run(&mut cargo)?;
 
     let file = target.join("bpfel-unknown-none/bpf/telltale-ebpf");
-    let object = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let linked = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let object = strip_dwarf(&linked)?;
     for (path, _) in &folders {
         if let Some(path) = path.to_str().filter(|path| holds(&object, path.as_bytes())) {
             bail!("the object names {path}, so another machine could not rebuild it");

@@ -2,9 +2,9 @@
 //!
 //! In: a file's path and what it uses. Out: the uses that its layer forbids.
 
-use super::Finding;
-use super::paths::{Source, UsedPath};
-use super::rules::{CORE_ORDER, RULES, Rule};
+use super::rules::{RULES, Rule, TEST_MODULES};
+use super::source::{Source, UsedPath};
+use super::{Finding, core_order};
 
 /// The user-space crate; its folders are the layers.
 const USER: &str = "monitor-user/src/";
@@ -27,11 +27,24 @@ pub fn check(path: &str, source: &Source) -> Vec<Finding> {
     else {
         return findings;
     };
+    findings.extend(
+        source
+            .modules
+            .iter()
+            .filter(|it| is_test(&it.name))
+            .map(|it| Finding {
+                line: it.line,
+                what: format!("`mod {}` without `#[cfg(test)]`", it.name),
+            }),
+    );
+    if module.split('/').any(is_test) {
+        return findings;
+    }
     for rule in RULES.iter().filter(|rule| rule.is_for(module)) {
         findings.extend(source.paths.iter().filter_map(|used| rule.breach(used)));
     }
     if let Some(inside) = module.strip_prefix("core/") {
-        findings.extend(core_order(inside, source));
+        findings.extend(core_order::check(inside, source));
     }
     findings
 }
@@ -52,29 +65,8 @@ impl Rule {
     }
 }
 
-/// Uses, inside the core, of a module that is not below this one.
-fn core_order(module: &str, source: &Source) -> Vec<Finding> {
-    let own = module.split('/').next().unwrap_or(module);
-    let rank = |name: &str| CORE_ORDER.iter().position(|row| row.contains(&name));
-    let Some(own_rank) = rank(own) else {
-        return vec![Finding {
-            line: 1,
-            what: format!("core/{own} has no place in CORE_ORDER"),
-        }];
-    };
-    let breach = |used: &UsedPath| {
-        let other = used
-            .segments
-            .get(2)
-            .filter(|other| used.is_in("crate::core") && *other != own)?;
-        let upward = rank(other).is_none_or(|other_rank| other_rank >= own_rank);
-        let what = || format!("core::{own} must not use core::{other}: it is not below it");
-        upward.then(|| Finding {
-            line: used.line,
-            what: what(),
-        })
-    };
-    source.paths.iter().filter_map(breach).collect()
+fn is_test(module: &str) -> bool {
+    TEST_MODULES.contains(&module)
 }
 
 #[cfg(test)]
@@ -125,19 +117,6 @@ mod tests {
     }
 
     #[test]
-    fn the_core_is_in_order() {
-        check_lines(
-            "core/collector | use super::{alert, policy, wire::dns};         | allowed
-             core/wire/dns  | use super::Error; use crate::core::wire::tls;  | allowed
-             core/names     | use super::event::BootNs;                      | allowed
-             core/names     | use super::flow::Flow;                         | not below
-             core/event     | use crate::core::names::Name;                  | not below
-             core/policy    | fn f() { crate::core::alert::g() }             | not below
-             core/brand_new | use std::sync::Arc;                            | no place",
-        );
-    }
-
-    #[test]
     fn outer_layers_do_not_meet() {
         check_lines(
             "pipeline      | use crate::{sink, source};     | allowed
@@ -157,6 +136,15 @@ mod tests {
              main            | fn main() { std::process::exit(2) }           | allowed
              cli/run         | use std::process; fn f() { process::exit() }  | only main.rs
              cli/run         | use std::process::ExitCode;                   | allowed",
+        );
+    }
+
+    #[test]
+    fn test_code_is_free_and_marked() {
+        check_lines(
+            "core/fixture | use std::fs; use super::collector::Collector;  | allowed
+             core         | #[cfg(test)] mod fixture;                      | allowed
+             core         | mod fixture;                                   | without `#[cfg(test)]`",
         );
     }
 

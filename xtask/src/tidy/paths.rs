@@ -9,37 +9,8 @@ use anyhow::{Result, anyhow};
 use proc_macro2::{TokenStream, TokenTree};
 
 use super::resolve::{module_of, resolve};
+use super::source::{Module, Source, UsedPath};
 use super::tokens::{is_angle, is_block, is_cfg_test, segments, skip_item};
-
-/// What a file uses.
-#[derive(Debug, Default)]
-pub struct Source {
-    /// Every path, in order of appearance.
-    pub paths: Vec<UsedPath>,
-    /// Lines, counted from 1, that hold the word `unsafe`.
-    pub unsafe_lines: Vec<usize>,
-    /// Number of `unsafe { … }`.
-    pub unsafe_blocks: usize,
-}
-
-/// One path, as far as it is written.
-#[derive(Debug)]
-pub struct UsedPath {
-    /// `["crate", "core", "names", "NameTable"]`.
-    pub segments: Vec<String>,
-    /// Counted from 1.
-    pub line: usize,
-}
-
-impl UsedPath {
-    /// Whether this is `prefix` or something inside it.
-    pub fn is_in(&self, prefix: &str) -> bool {
-        let mut segments = self.segments.iter();
-        prefix
-            .split("::")
-            .all(|wanted| segments.next().is_some_and(|it| it == wanted))
-    }
-}
 
 /// Reads the file at `path`, which is relative to the workspace's root.
 ///
@@ -92,8 +63,11 @@ impl Reader {
                 self.source.unsafe_blocks += usize::from(is_block(next));
             }
             ([word], Some(TokenTree::Ident(name))) if word == "mod" => {
-                let full = [self.module.as_slice(), &[name.to_string()]].concat();
-                self.aliases.insert(name.to_string(), full);
+                let name = name.to_string();
+                let mut full = self.module.clone();
+                full.push(name.clone());
+                self.aliases.insert(name.clone(), full);
+                self.source.modules.push(Module { name, line });
             }
             ([_, _, ..], _) => self.source.paths.push(UsedPath { segments, line }),
             _ => {}
