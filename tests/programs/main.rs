@@ -57,14 +57,36 @@ fn every_program_loads_attaches_and_fires() {
     assert!(books.is_ok(), "the books do not balance");
 }
 
-/// The step, or the failure's first line; the rest of it, a verifier's log say, goes before.
+/// The step, or the failure in one line; the whole of it, a verifier's log say, goes before.
 fn text(step: &Result<&'static str, String>) -> String {
     match step {
         Ok(step) => (*step).to_owned(),
         Err(error) => {
             println!("{error}");
-            error.lines().next().unwrap_or_default().to_owned()
+            one_line(error)
         }
+    }
+}
+
+/// What failed, and of a verifier's log the verdict: its last line before the statistics.
+fn one_line(error: &str) -> String {
+    const STATISTICS: [&str; 5] = [
+        "verification time",
+        "stack depth",
+        "insns processed",
+        "processed",
+        "mark_read",
+    ];
+    let is_statistic = |line: &&str| STATISTICS.iter().any(|start| line.starts_with(start));
+    let (what, log) = error
+        .split_once(" Verifier output: ")
+        .unwrap_or((error, ""));
+    match log
+        .lines()
+        .rfind(|line| !line.is_empty() && !is_statistic(line))
+    {
+        Some(verdict) => format!("{what} {verdict}"),
+        None => what.to_owned(),
     }
 }
 
