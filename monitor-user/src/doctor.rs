@@ -20,8 +20,16 @@ pub struct Report {
 /// Looks at everything that the monitor needs.
 #[must_use]
 pub fn examine(host: &HostRoot) -> Report {
-    let mut page = Page { text: String::new(), fit: true };
-    page.note("kernel", &host.kernel_release().unwrap_or_else(|error| error.to_string()));
+    let mut page = Page {
+        text: String::new(),
+        fit: true,
+    };
+    page.note(
+        "kernel",
+        &host
+            .kernel_release()
+            .unwrap_or_else(|error| error.to_string()),
+    );
     page.note("kernel object", &format!("sha256:{}", bpf::OBJECT_DIGEST));
     examine_capabilities(&mut page, host);
     examine_lockdown(&mut page, host);
@@ -31,7 +39,10 @@ pub fn examine(host: &HostRoot) -> Report {
     }
     match bpf::probe() {
         Ok(programs) => {
-            page.good("kernel types", "BTF is there, and every field that is needed");
+            page.good(
+                "kernel types",
+                "BTF is there, and every field that is needed",
+            );
             for (name, loaded) in programs {
                 match loaded {
                     Ok(()) => page.good(name, "loads"),
@@ -43,7 +54,10 @@ pub fn examine(host: &HostRoot) -> Report {
     }
     match host.resolvers() {
         Ok(resolvers) if resolvers.is_empty() => {
-            page.note("resolvers", "none in /etc/resolv.conf; set [resolvers] addresses");
+            page.note(
+                "resolvers",
+                "none in /etc/resolv.conf; set [resolvers] addresses",
+            );
         }
         Ok(resolvers) => {
             let list: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
@@ -57,7 +71,10 @@ pub fn examine(host: &HostRoot) -> Report {
         "Telltale cannot watch this host until what is marked MISSING is mended"
     };
     let _ = writeln!(page.text, "\n{conclusion}"); // Writing to a String cannot fail.
-    Report { text: page.text, fit: page.fit }
+    Report {
+        text: page.text,
+        fit: page.fit,
+    }
 }
 
 fn examine_capabilities(page: &mut Page, host: &HostRoot) {
@@ -65,11 +82,17 @@ fn examine_capabilities(page: &mut Page, host: &HostRoot) {
         Ok(capabilities) => {
             let missing = capabilities.missing(&[CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN]);
             if missing.is_empty() {
-                page.good("capabilities", "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are there");
+                page.good(
+                    "capabilities",
+                    "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are there",
+                );
                 return;
             }
             let names: Vec<&str> = missing.iter().map(|capability| capability.name).collect();
-            page.bad("capabilities", &format!("{} missing: run as root", names.join(", ")));
+            page.bad(
+                "capabilities",
+                &format!("{} missing: run as root", names.join(", ")),
+            );
         }
         Err(error) => page.bad("capabilities", &error.to_string()),
     }
@@ -84,6 +107,7 @@ fn examine_lockdown(page: &mut Page, host: &HostRoot) {
         ),
         Lockdown::Integrity => page.good("lockdown", "integrity: no hindrance"),
         Lockdown::Off => page.good("lockdown", "off"),
+        Lockdown::Unknown => page.note("lockdown", "unknown: securityfs is not mounted"),
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`capability`], [`clock`], [`mounts`], [`procfs`], [`resolvers`]; this one holds the host's identity.
 
 pub mod capability;
+pub mod catalog_files;
 pub mod clock;
 pub mod mounts;
 pub mod procfs;

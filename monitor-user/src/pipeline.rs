@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::clock::WallClock;
 use crate::core::collector::Collector;
 use crate::core::event::{BootNs, Event};
-use crate::core::report::Effect;
+use crate::core::report::{Effect, Limit};
 use crate::host::clock;
-use crate::clock::WallClock;
 use crate::sink::Sinks;
 use crate::source::live::Live;
 use crate::source::recording::{Entry, Recorder, Recording};
@@ -83,10 +83,12 @@ impl Line {
             ("processes", sizes.processes, limits.processes),
             ("flows", sizes.flows, limits.flows),
             ("alerts", sizes.alerts, limits.alerts),
-            ("names", sizes.names, limits.names.total),
+            ("names", sizes.names.names, limits.names.total),
         ];
         for (table, entries, capacity) in tables {
-            self.sinks.metrics.set_table(table, entries as u64, capacity as u64);
+            self.sinks
+                .metrics
+                .set_table(table, entries as u64, capacity as u64);
         }
     }
 }
@@ -120,7 +122,8 @@ pub async fn run(
             }
         }
     }
-    live.finish(|record, now| line.record(record, now)).context("the kernel side failed")?;
+    live.finish(|record, now| line.record(record, now))
+        .context("the kernel side failed")?;
     drop(live); // Detached first: what happens from here on is not seen, and not promised.
     line.end(clock::now()).await;
     Ok(())
@@ -132,7 +135,9 @@ fn watch(line: &mut Line, live: &mut Live) {
         if let Err(error) = live.watch(process) {
             // Repeats are then counted, not listed; first contacts are reported all the same.
             tracing::warn!("process {} is not watched in detail: {error}", process.tgid);
-            line.sinks.metrics.record(&Effect::Limited(crate::core::report::Limit::Watched), &line.sinks.clock);
+            line.sinks
+                .metrics
+                .record(&Effect::Limited(Limit::Watched), &line.sinks.clock);
         }
     }
 }

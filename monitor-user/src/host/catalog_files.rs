@@ -39,7 +39,10 @@ fn read_into(folder: &Path, files: &mut Vec<CatalogFile>) -> anyhow::Result<()> 
         .map(|entry| Ok(entry?.path()))
         .collect::<std::io::Result<Vec<_>>>()
         .with_context(|| format!("cannot list {}", folder.display()))?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
     paths.sort();
     for path in paths {
         let name = path.display().to_string();
@@ -55,7 +58,10 @@ fn read_text(path: &Path) -> anyhow::Result<String> {
         bail!("it is not a regular file");
     }
     if metadata.len() > FILE_BYTES_MAX {
-        bail!("it has {} bytes; at most {FILE_BYTES_MAX} are read", metadata.len());
+        bail!(
+            "it has {} bytes; at most {FILE_BYTES_MAX} are read",
+            metadata.len()
+        );
     }
     Ok(std::fs::read_to_string(path)?)
 }
@@ -71,7 +77,11 @@ mod tests {
         for name in ["b.toml", "a.toml", "tools/c.toml", "note.txt"] {
             std::fs::write(folder.path().join(name), name).unwrap();
         }
-        let texts: Vec<_> = read(folder.path()).unwrap().into_iter().map(|f| f.text).collect();
+        let texts: Vec<_> = read(folder.path())
+            .unwrap()
+            .into_iter()
+            .map(|f| f.text)
+            .collect();
         assert_eq!(texts, ["a.toml", "b.toml", "tools/c.toml"]);
     }
 
@@ -81,6 +91,9 @@ mod tests {
         let error = read(folder.path()).unwrap_err().to_string();
         assert!(error.ends_with("holds no catalog file (*.toml)"), "{error}");
         let error = read(&folder.path().join("absent")).unwrap_err().to_string();
-        assert!(error.starts_with("cannot read the catalog folder"), "{error}");
+        assert!(
+            error.starts_with("cannot read the catalog folder"),
+            "{error}"
+        );
     }
 }

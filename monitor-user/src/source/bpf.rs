@@ -137,8 +137,10 @@ impl Kernel {
         for (name, hook) in PROGRAMS {
             let program = program(&mut ebpf, name)?;
             load_program(program, &btf, hook).map_err(|error| program_error(name, &error))?;
-            attach_program(program, hook, &cgroup_root)
-                .map_err(|error| LoadError::Attach { program: name, error: chain(&error) })?;
+            attach_program(program, hook, &cgroup_root).map_err(|error| LoadError::Attach {
+                program: name,
+                error: chain(&error),
+            })?;
         }
         Ok(Kernel {
             control: map(&mut ebpf, "CONTROL")?,
@@ -247,7 +249,8 @@ fn kernel_btf() -> Result<aya::Btf, LoadError> {
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, LoadError> {
-    ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("no program {name}")))
+    ebpf.program_mut(name)
+        .ok_or_else(|| LoadError::Object(format!("no program {name}")))
 }
 
 /// Loads every program without attaching any, to see what this kernel and these privileges allow.
@@ -261,8 +264,7 @@ pub fn probe() -> Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError> 
     let mut results = Vec::new();
     for (name, hook) in PROGRAMS {
         let program = program(&mut ebpf, name)?;
-        let loaded =
-            load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
+        let loaded = load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
         results.push((name, loaded));
     }
     Ok(results)
