@@ -10,6 +10,7 @@ mod build_ebpf;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     Test(test::Args),
     /// Check what the compiler cannot: layers, file headers, stray text.
     Tidy,
+    /// Check the kernel programs, or run the kernel tests, on other kernels in QEMU.
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
+        Command::Vm(args) => vm::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
