@@ -240,7 +240,8 @@ pub const CATALOG_DIRECTORY: Key<Text<PathBuf>> = Key {
         example: "/etc/telltale/catalog",
         parse: values::path,
     },
-    meaning: "Folder to read the catalog from, instead of the catalog that is built in.",
+    meaning: "Folder with catalog files of your own, `tools/*.toml` and `services/*.toml`, laid \
+              over the built-in ones: an entry replaces the one with the same identifier.",
 };
 
 /// `alerts.resend_seconds`.
