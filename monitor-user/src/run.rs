@@ -185,10 +185,7 @@ impl Prepared {
                 processes: config.limits.processes,
                 flows: config.limits.flows,
                 alerts: config.limits.alerts,
-                names: NameLimits {
-                    total: config.limits.names,
-                    ..NameLimits::default()
-                },
+                names: NameLimits::of(config.limits.names),
             },
             alerts: AlertTiming {
                 resend: config.alerts.resend,
