@@ -21,6 +21,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::clock::WallClock;
 use crate::core::attribute::Role;
 use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome};
+use crate::core::policy::Judgement;
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Limit, Origin,
     ProcessEnded, ProcessStarted, ProcessView,
@@ -251,7 +252,7 @@ impl Metrics {
     }
 
     fn flow(&self, report: &FlowReport, clock: &WallClock) {
-        let (tool, role) = self.who(&report.process);
+        let (tool, role) = self.who_opened(&report.process, &report.judgement);
         self.seen(tool, report.time, clock);
         match &report.action {
             FlowAction::Opened { .. } => {
@@ -271,7 +272,7 @@ impl Metrics {
     /// Bytes are counted here and not at the end of each flow: the flow map counts every
     /// connection, also those whose end found no room in a ring.
     fn flows_counted(&self, counted: &FlowsCounted) {
-        let (tool, role) = self.who(&counted.process);
+        let (tool, role) = self.who_opened(&counted.process, &counted.judgement);
         let delta = &counted.delta;
         if delta.connects_unreported > 0 {
             let purpose = purpose_label(counted.judgement.purpose.as_deref());
@@ -300,13 +301,16 @@ impl Metrics {
         let Some(attribution) = &process.tool else {
             return (NONE, NONE);
         };
-        let role = attribution.role;
-        let tool = match self.tools.get(&*attribution.tool.id) {
-            _ if role == Role::Unidentified => UNIDENTIFIED,
-            Some(id) => id,
-            None => OTHER,
-        };
-        (tool, role.name())
+        let tool = self.tools.get(&*attribution.tool.id);
+        (tool.map_or(OTHER, String::as_str), attribution.role.name())
+    }
+
+    /// The same for a flow: a program of no tool may be worth telling apart.
+    fn who_opened(&self, process: &ProcessView, judgement: &Judgement) -> (&str, &'static str) {
+        match process.role_in_flow(judgement) {
+            Some(role @ Role::Unidentified) => (UNIDENTIFIED, role.name()),
+            _ => self.who(process),
+        }
     }
 }
 
@@ -848,11 +852,11 @@ mod tests {
     fn check_failure(outcome: Outcome, reason: &str) {
         let metrics = metrics();
         metrics.record(
-            &fixture::flow(fixture::closed(fixture::stranger(1), outcome)),
+            &fixture::flow(fixture::closed(of_tool(1, "codex", Role::Main), outcome)),
             &CLOCK,
         );
         let series =
-            format!("telltale_connection_failures_total{{reason=\"{reason}\",tool=\"none\"}}");
+            format!("telltale_connection_failures_total{{reason=\"{reason}\",tool=\"codex\"}}");
         check(&metrics, &[(&series, 1.0)]);
     }
 
@@ -917,7 +921,7 @@ mod tests {
         let metrics = metrics();
         let strange = fixture::opened(of_tool(1, "no-such-tool", Role::Git));
         let strange = FlowReport {
-            judgement: crate::core::policy::Judgement {
+            judgement: Judgement {
                 purpose: Some("no-such-purpose".into()),
                 ..fixture::judgement(Verdict::Unknown)
             },
@@ -929,10 +933,8 @@ mod tests {
             ..strange
         };
         metrics.record(&fixture::flow(strange), &CLOCK);
-        metrics.record(
-            &fixture::started(of_tool(1, "x", Role::Unidentified)),
-            &CLOCK,
-        );
+        let by_stranger = fixture::flow(fixture::opened(fixture::stranger(3)));
+        metrics.record(&by_stranger, &CLOCK);
         for version in 0..2 * VERSIONS_PER_TOOL_MAX {
             let mut process = fixture::process(2);
             let version = Some(format!("1.{version}").into());
@@ -953,7 +955,8 @@ mod tests {
                 ),
                 ("telltale_flow_names_total{source=\"none\"}", 1.0),
                 (
-                    "telltale_processes_started_total{role=\"unidentified\",tool=\"unidentified\"}",
+                    "telltale_connections_total{purpose=\"api\",role=\"unidentified\",\
+                 tool=\"unidentified\",transport=\"tcp\",verdict=\"expected\"}",
                     1.0,
                 ),
                 (

@@ -196,7 +196,6 @@ fn in_words(evidence: &Evidence) -> String {
             format!("below {ancestor_exe} (pid {ancestor_pid})")
         }
         Evidence::Name { name } => name.to_string(),
-        Evidence::Endpoint { host } => host.to_string(),
     };
     format!("{}: {what}", evidence.kind())
 }
