@@ -20,7 +20,7 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::clock::WallClock;
 use crate::core::attribute::Role;
-use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome};
+use crate::core::event::{BootNs, DecodeError, Outcome};
 use crate::core::policy::Judgement;
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Limit, Origin,
@@ -153,7 +153,7 @@ impl Metrics {
             Effect::Flow(report) => self.flow(report, clock),
             Effect::FlowsCounted(counted) => self.flows_counted(counted),
             Effect::Alert(notice) => self.alerts.record(notice),
-            Effect::Books(books) => self.kernel.record(books),
+            Effect::Books(books) => self.kernel.record(&books.values),
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),
             Effect::Dns(outcome) => self.names.dns_messages.increment([outcome.name()]),
         }
@@ -578,7 +578,7 @@ impl Kernel {
         let text = "`attempted` is what a hook saw; the other outcomes say what became of it and \
                     add up to it.\nLeave `attempted` out of sums over outcomes.";
         define.section("Kernel", text);
-        Ok(Kernel {
+        let kernel = Kernel {
             operations: define.mirror(
                 "telltale_kernel_operations_total",
                 "Operations that a kernel hook saw, by what became of their records.",
@@ -606,13 +606,14 @@ impl Kernel {
                 "Entries that a kernel map can hold.",
                 [MAP],
             )?,
-        })
+        };
+        // A rate needs a zero to start from, and the first scrape may come before the books.
+        kernel.record(&[0; counter::COUNTERS as usize]);
+        Ok(kernel)
     }
 
-    fn record(&self, books: &KernelCounters) {
-        let (rows, gaps) = books
-            .values
-            .split_at((counter::HOOKS * counter::OUTCOMES) as usize);
+    fn record(&self, books: &[u64; counter::COUNTERS as usize]) {
+        let (rows, gaps) = books.split_at((counter::HOOKS * counter::OUTCOMES) as usize);
         let rows = rows.chunks_exact(counter::OUTCOMES as usize);
         for (hook, row) in counter::HOOK_NAMES.into_iter().zip(rows) {
             for (outcome, value) in counter::OUTCOME_NAMES.into_iter().zip(row) {
@@ -769,7 +770,7 @@ mod tests {
     use monitor_common::flow::FlowCounters;
 
     use super::*;
-    use crate::core::event::{Endpoint, Protocol};
+    use crate::core::event::{Endpoint, KernelCounters, Protocol};
     use crate::core::policy::Verdict;
     use crate::sink::fixture::{self, CLOCK, SECOND};
 
@@ -1007,6 +1008,15 @@ mod tests {
         let remainder = "telltale_books_remainder{hook=\"connect6\"}";
         let gap = "telltale_kernel_gap_total{reason=\"watched_full\"}";
         let (a, d) = (at(counter::ATTEMPTED), at(counter::DELIVERED));
+        check(
+            &metrics,
+            &[
+                (&attempted, 0.0),
+                (&delivered, 0.0),
+                (remainder, 0.0),
+                (gap, 0.0),
+            ],
+        );
         metrics.record(
             &books(&[(a, 10), (d, 7), (counter::GAP_WATCHED_FULL, 1)]),
             &CLOCK,
