@@ -133,7 +133,7 @@ fn with_a_sink_the_watch_sees_it() {
     let telltale = scene.telltale().config(&config).inside(&quiet.ns).start();
     let before = quiet.traffic();
     make_it_talk(&scene, &telltale);
-    receiver.wait_for("alert", |body| body["rule"] == "banned-tool");
+    receiver.wait_for("alert", |body| body["alert"]["rule"] == "banned-tool");
     let after = quiet.traffic();
     assert!(after.connects > before.connects, "{before:?} {after:?}");
     assert!(after.datagrams > before.datagrams, "{before:?} {after:?}");
