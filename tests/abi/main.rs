@@ -30,7 +30,7 @@ const REMOTE: Remote = Remote {
     addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 10],
     port: 443,
     protocol: 6,
-    reserved: [0; 5],
+    reserved: 0,
 };
 
 fn header<T>(kind: u32, tail: usize) -> Header {

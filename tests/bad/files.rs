@@ -122,7 +122,7 @@ fn a_broken_catalog_file() {
         b"id = \"mine\"\nnmae = \"Mine\"\n",
     );
     let catalog = dir.path().join("catalog").display().to_string();
-    let text = format!("[catalog]\npath = {catalog:?}\n");
+    let text = format!("[catalog]\ndirectory = {catalog:?}\n");
     let file = write(&dir.path().join("telltale.toml"), text.as_bytes());
     let ended = telltale(dir.path(), &["check", "--config", &file]);
     ended.expect(2, &[&broken, "nmae"]);
@@ -153,7 +153,8 @@ fn not_a_recording() {
 
 #[test]
 fn a_recording_of_another_version() {
-    check_recording(b"{\"telltale_recording\":999}\n", &["999"]);
+    let header = b"{\"telltale_recording\":999,\"abi\":1}\n";
+    check_recording(header, &["999", "the version that recorded it"]);
 }
 
 #[test]

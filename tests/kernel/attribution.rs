@@ -11,7 +11,7 @@ use monitor_tests::scene::{SERVER_V4, SERVER_V6, Scene};
 /// What must be said of the tool.
 struct Expect {
     tool: &'static str,
-    /// Empty: the path does not say.
+    /// `unknown`: the path does not say.
     version: &'static str,
     evidence: &'static str,
     /// A host of its manifest with purpose `api`.
@@ -69,6 +69,7 @@ fn check_tool(event: &Event, argv: &[String], expect: &Expect) {
     assert!(evidence.contains(expect.evidence), "{evidence}");
 }
 
+const UNKNOWN: &str = "unknown";
 const CLAUDE_API: &str = "api.anthropic.com";
 
 #[test]
@@ -90,7 +91,7 @@ fn claude_code_from_npm_native() {
         |home| Program::native(home, program::CLAUDE_NPM_NATIVE),
         &Expect {
             tool: "claude-code",
-            version: "",
+            version: UNKNOWN,
             evidence: "exe-path",
             api: CLAUDE_API,
         },
@@ -104,7 +105,7 @@ fn claude_code_from_npm_script() {
         |home| Program::script_titled(home, program::CLAUDE_SCRIPT, "claude"),
         &Expect {
             tool: "claude-code",
-            version: "",
+            version: UNKNOWN,
             evidence: "script",
             api: CLAUDE_API,
         },
@@ -117,7 +118,7 @@ fn qoder_cli() {
         |home| Program::script(home, program::QODER_SCRIPT),
         &Expect {
             tool: "qoder-cli",
-            version: "",
+            version: UNKNOWN,
             evidence: "script",
             api: "api2.qoder.sh",
         },
@@ -130,7 +131,7 @@ fn codex_cli_native() {
         |home| Program::native(home, program::CODEX_NATIVE),
         &Expect {
             tool: "codex-cli",
-            version: "",
+            version: UNKNOWN,
             evidence: "exe-path",
             api: "api.openai.com",
         },
@@ -143,7 +144,7 @@ fn codex_cli_script() {
         |home| Program::script(home, program::CODEX_SCRIPT),
         &Expect {
             tool: "codex-cli",
-            version: "",
+            version: UNKNOWN,
             evidence: "script",
             api: "api.openai.com",
         },
@@ -157,7 +158,7 @@ fn gemini_cli() {
         |home| Program::script(home, program::GEMINI_SCRIPT),
         &Expect {
             tool: "gemini-cli",
-            version: "",
+            version: UNKNOWN,
             evidence: "script",
             api,
         },
@@ -171,7 +172,7 @@ fn copilot_cli_native() {
         |home| Program::native(home, program::COPILOT_NATIVE),
         &Expect {
             tool: "github-copilot-cli",
-            version: "",
+            version: UNKNOWN,
             evidence: "exe-path",
             api,
         },
@@ -185,13 +186,14 @@ fn copilot_cli_script() {
         |home| Program::script(home, program::COPILOT_SCRIPT),
         &Expect {
             tool: "github-copilot-cli",
-            version: "",
+            version: UNKNOWN,
             evidence: "script",
             api,
         },
     );
 }
 
+/// Its Node.js lies beside the script: for an interpreter, what it runs counts first.
 #[test]
 fn cursor_cli() {
     let version = "2026.11.12-abcdef0";
@@ -200,7 +202,7 @@ fn cursor_cli() {
         &Expect {
             tool: "cursor-agent",
             version,
-            evidence: "exe-path",
+            evidence: "script",
             api: "api2.cursor.sh",
         },
     );

@@ -24,8 +24,8 @@ fn of(scene: &Scene, rule: &str, state: &str) -> impl Fn(&Value) -> bool {
     let dir = scene.dir().display().to_string();
     let (rule, state) = (rule.to_owned(), state.to_owned());
     move |body| {
-        body["rule"] == rule.as_str()
-            && body["state"] == state.as_str()
+        body["alert"]["rule"] == rule.as_str()
+            && body["status"] == state.as_str()
             && (state == "resolved" || body.to_string().contains(&dir))
     }
 }

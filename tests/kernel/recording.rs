@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use monitor_tests::event::Event;
 use monitor_tests::program::{self, Program};
 use monitor_tests::scene::{SERVER_V4, Scene};
-use monitor_tests::telltale::{recording, telltale};
+use monitor_tests::telltale::{config_file, recording, telltale};
 
 /// What was said of a connection, without when.
 fn judgement(event: &Event) -> String {
@@ -51,7 +51,13 @@ fn is_judged_as_the_live_run_was() {
     let live = monitor.stop();
 
     let file = recording(scene.dir()).display().to_string();
-    let replay = || telltale(scene.dir(), &["replay", &file, "--events", "-"]);
+    let config = config_file(scene.dir()).display().to_string();
+    let replay = || {
+        telltale(
+            scene.dir(),
+            &["replay", &file, "--config", &config, "--events", "-"],
+        )
+    };
     let (first, second) = (replay(), replay());
     first.expect(0, &[]);
     assert_eq!(first.stdout, second.stdout, "two replays of one recording");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::event::Event;
 use crate::metrics::Metrics;
-use crate::netns::NetNs;
+use crate::netns::{NetNs, RESOLVER};
 use crate::running::Running;
 use crate::{binary, http, wait};
 
@@ -23,13 +23,15 @@ const STOP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Options<'a> {
     dir: &'a Path,
+    config: String,
     args: Vec<String>,
     inside: Option<&'a NetNs>,
     address: SocketAddr,
 }
 
 impl<'a> Options<'a> {
-    /// `telltale run` with its files in `dir`, listening on a free loopback port.
+    /// `telltale run` with its files in `dir`, listening on a free loopback port, and with the
+    /// resolver of the tests' namespaces as the host's own.
     ///
     /// # Panics
     ///
@@ -40,6 +42,7 @@ impl<'a> Options<'a> {
         binary::require("setpriv", "util-linux");
         Options {
             dir,
+            config: String::new(),
             args: Vec::new(),
             inside: None,
             address: free_address(),
@@ -52,18 +55,11 @@ impl<'a> Options<'a> {
         self.args(&["--events-scope", scope])
     }
 
-    /// `--config`, with a file of this text.
-    ///
-    /// # Panics
-    ///
-    /// If the file cannot be written.
+    /// Whole sections of the configuration; all but `[resolvers]`.
     #[must_use]
-    pub fn config(self, text: &str) -> Self {
-        let path = self.dir.join("telltale.toml");
-        fs::write(&path, text).expect("config file");
-        // Whatever the umask: the monitor refuses a configuration that others can write.
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its permissions");
-        self.args(&["--config", &path.display().to_string()])
+    pub fn config(mut self, sections: &str) -> Self {
+        self.config.push_str(sections);
+        self
     }
 
     /// `--record`, to [`recording`].
@@ -107,6 +103,8 @@ impl<'a> Options<'a> {
             }
         };
         command.args(["run", "--web.listen-address", &self.address.to_string()]);
+        command.arg("--config").arg(config_file(self.dir));
+        write_config(&config_file(self.dir), &self.config);
         command.arg("--events").arg(&events).args(&self.args);
         let process = Running::start("telltale", self.dir, command);
         let mut telltale = Telltale {
@@ -130,6 +128,19 @@ impl<'a> Options<'a> {
         });
         telltale
     }
+}
+
+/// The configuration that [`Options::start`] wrote, for a replay under the same policy.
+#[must_use]
+pub fn config_file(dir: &Path) -> PathBuf {
+    dir.join("telltale.toml")
+}
+
+fn write_config(path: &Path, sections: &str) {
+    let text = format!("{sections}\n[resolvers]\naddresses = [\"{RESOLVER}\"]\n");
+    fs::write(path, text).expect("config file");
+    // Whatever the umask: the monitor refuses a configuration that others can write.
+    fs::set_permissions(path, Permissions::from_mode(0o600)).expect("its permissions");
 }
 
 /// Where [`Options::record`] writes.
@@ -230,14 +241,18 @@ impl Telltale<'_> {
         }
     }
 
-    /// Waits for an event of a process.
+    /// Waits for an event of a process, its conversations with the resolver aside.
     ///
     /// # Panics
     ///
     /// As [`Telltale::wait_for`].
     #[track_caller]
     pub fn wait_for_action(&self, pid: u32, action: &str) -> Event {
-        let matches = |event: &Event| event.pid() == Some(pid) && event.action() == action;
+        let matches = |event: &Event| {
+            event.pid() == Some(pid)
+                && event.action() == action
+                && event.text("destination.ip") != RESOLVER
+        };
         self.wait_for(&format!("{action} of pid {pid}"), matches)
     }
 

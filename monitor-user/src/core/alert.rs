@@ -27,9 +27,6 @@ use super::flow::JudgedFlow;
 use super::policy::{Judgement, Verdict, rule};
 use super::report::{AlertState, Limit, ProcessView};
 
-/// Alerts that fire at one time by default: more than a person can read, few enough to send.
-pub const ALERTS_MAX: usize = 10_000;
-
 /// Bytes of one annotation. Receivers reject or cut large alerts; the event log has it all.
 const ANNOTATION_BYTES_MAX: usize = 1024;
 
@@ -199,7 +196,6 @@ fn in_words(evidence: &Evidence) -> String {
             format!("below {ancestor_exe} (pid {ancestor_pid})")
         }
         Evidence::Name { name } => name.to_string(),
-        Evidence::Endpoint { host } => host.to_string(),
     };
     format!("{}: {what}", evidence.kind())
 }
@@ -222,20 +218,10 @@ fn shortened(mut text: String) -> String {
 /// When firing alerts are told again, and when they are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertTiming {
-    /// A firing alert is told again after this. Default 60 s: Alertmanager takes an alert for
-    /// resolved that it has not heard of for `resolve_timeout`, by default 5 minutes.
+    /// A firing alert is told again after this.
     pub resend: Duration,
-    /// An alert is resolved when its cause has not been seen for this long. Default 300 s.
+    /// An alert is resolved when its cause has not been seen for this long.
     pub resolve_after: Duration,
-}
-
-impl Default for AlertTiming {
-    fn default() -> Self {
-        AlertTiming {
-            resend: Duration::from_secs(60),
-            resolve_after: Duration::from_secs(300),
-        }
-    }
 }
 
 /// The alerts that fire now.
@@ -356,7 +342,7 @@ impl AlertBook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::fixture::{at, judged, member, own, stranger, tcp};
+    use crate::core::fixture::{self, at, judged, member, own, stranger, tcp};
 
     fn flow(process: ProcessView, verdict: Verdict) -> JudgedFlow {
         JudgedFlow {
@@ -498,7 +484,7 @@ mod tests {
 
     #[test]
     fn an_alert_fires_once_is_told_again_and_is_resolved() {
-        let mut book = AlertBook::new(AlertTiming::default(), 10);
+        let mut book = AlertBook::new(fixture::TIMING, 10);
         assert_eq!(raise(&mut book, "a", 0), Ok(true));
         assert_eq!(raise(&mut book, "a", 10), Ok(false));
         assert_eq!(swept(&mut book, 59), [""; 0]);
@@ -513,7 +499,7 @@ mod tests {
 
     #[test]
     fn an_alert_that_is_kept_is_not_resolved_and_one_that_is_not_there_is_not_made() {
-        let mut book = AlertBook::new(AlertTiming::default(), 10);
+        let mut book = AlertBook::new(fixture::TIMING, 10);
         raise(&mut book, "a", 0).unwrap();
         book.keep(&cause("a"), at(299));
         book.keep(&cause("b"), at(299));
@@ -523,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_full_book_refuses_new_alerts_and_keeps_counting_old_ones() {
-        let mut book = AlertBook::new(AlertTiming::default(), 2);
+        let mut book = AlertBook::new(fixture::TIMING, 2);
         for tool in ["b", "a"] {
             assert_eq!(raise(&mut book, tool, 0), Ok(true));
         }
@@ -535,7 +521,7 @@ mod tests {
 
     #[test]
     fn details_are_those_of_the_first_occurrence() {
-        let mut book = AlertBook::new(AlertTiming::default(), 2);
+        let mut book = AlertBook::new(fixture::TIMING, 2);
         let details = || BTreeMap::from([("pid", "1".into())]);
         let fired = book.raise(cause("a"), at(1), details).unwrap().unwrap();
         assert_eq!(

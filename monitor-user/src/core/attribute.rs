@@ -42,7 +42,7 @@ pub enum Role {
     Git,
     /// Any other program below the tool.
     OtherChild,
-    /// No tool is known: a program that reaches an AI provider.
+    /// None: a program of no known tool, in a flow to an AI provider. Nothing descends from it.
     Unidentified,
 }
 
@@ -95,11 +95,6 @@ pub enum Evidence {
         /// The name.
         name: Arc<str>,
     },
-    /// It reaches an endpoint of this provider.
-    Endpoint {
-        /// The host name.
-        host: Arc<str>,
-    },
 }
 
 impl Evidence {
@@ -112,7 +107,6 @@ impl Evidence {
             Evidence::Helper { .. } => "helper",
             Evidence::Lineage { .. } => "lineage",
             Evidence::Name { .. } => "name",
-            Evidence::Endpoint { .. } => "endpoint",
         }
     }
 }
@@ -152,9 +146,7 @@ pub fn attribute(
 
 /// The parent's tool, seen from its child.
 fn inherit(parent: Ancestor<'_>, exe: &str, args: &[String]) -> Option<Attribution> {
-    let of_parent = parent
-        .attribution
-        .filter(|known| known.role != Role::Unidentified)?;
+    let of_parent = parent.attribution?;
     let lineage = match of_parent.evidence.first() {
         Some(Evidence::Lineage { .. }) => of_parent.evidence.first().cloned()?,
         _ => Evidence::Lineage {
@@ -648,28 +640,5 @@ mod tests {
         );
         version(&[QODER], None);
         version(&[CLAUDE, BASH, QODER], None);
-    }
-
-    #[test]
-    fn nothing_descends_from_an_unidentified_program() {
-        let tool = Arc::clone(CATALOG.tool("claude-code").unwrap());
-        let parent = Arc::new(Attribution {
-            tool,
-            version: None,
-            role: Role::Unidentified,
-            evidence: vec![Evidence::Endpoint {
-                host: "api.anthropic.com".into(),
-            }],
-            trusted: false,
-        });
-        let ancestor = Ancestor {
-            exe: "/usr/bin/curl",
-            pid: 7,
-            attribution: Some(&parent),
-        };
-        assert_eq!(
-            attribute(&CATALOG, "/usr/bin/true", &words("true"), Some(ancestor)),
-            None
-        );
     }
 }

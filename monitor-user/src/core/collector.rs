@@ -18,17 +18,17 @@ use std::sync::Arc;
 
 use monitor_common::flow::ProcessKey;
 
-use super::alert::{self, ALERTS_MAX, Alert, AlertBook, AlertTiming, Cause};
+use super::alert::{self, Alert, AlertBook, AlertTiming, Cause};
 use super::attribute::{Ancestor, attribute};
 use super::catalog::Catalog;
 use super::event::{
     BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowOpened,
     ProcessExecuted, ProcessExited, ProcessForked, SocketCookie,
 };
-use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow, NAMES_MAX};
+use super::flow::{FlowTable, JudgedFlow, NAMES_MAX};
 use super::names::{NameCounts, NameLimits, NameTable, Observed};
 use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
-use super::process::{Inserted, PROCESSES_MAX, ProcessTable, UNKNOWN_ID};
+use super::process::{Inserted, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
     ProcessEnded, ProcessStarted, ProcessView,
@@ -38,7 +38,7 @@ use super::report::{
 const DNS_PORT: u16 = 53;
 
 /// What the operator and the host ask of the collector.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CollectorConfig {
     /// Names this boot of this host: `/proc/sys/kernel/random/boot_id`. Part of entity ids.
     pub boot_id: String,
@@ -67,25 +67,14 @@ pub enum Scope {
 /// Bounds of the tables. Reaching one is an [`Effect::Limited`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Program images. Default [`PROCESSES_MAX`].
+    /// Program images, the ones that ended a moment ago included.
     pub processes: usize,
-    /// Open flows. Default [`FLOWS_MAX`].
+    /// Open flows.
     pub flows: usize,
-    /// Alerts that fire at one time. Default [`ALERTS_MAX`].
+    /// Alerts that fire at one time.
     pub alerts: usize,
     /// Names.
     pub names: NameLimits,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            processes: PROCESSES_MAX,
-            flows: FLOWS_MAX,
-            alerts: ALERTS_MAX,
-            names: NameLimits::default(),
-        }
-    }
 }
 
 /// How full the tables are, for gauges.
@@ -452,7 +441,7 @@ mod tests {
     use super::*;
     use crate::core::event::KernelCounters;
     use crate::core::fixture::{
-        at, catalog, counted, ended, executed, exited, forked, image, next, opened, resolved,
+        self, at, catalog, counted, ended, executed, exited, forked, image, next, opened, resolved,
     };
     use crate::core::policy::Judgement;
     use crate::core::report::DnsOutcome;
@@ -478,10 +467,7 @@ mod tests {
     impl Host {
         /// A host with a shell, and `change` made to the usual configuration.
         fn with(change: impl FnOnce(&mut CollectorConfig)) -> Host {
-            let mut config = CollectorConfig {
-                boot_id: "boot".into(),
-                ..Default::default()
-            };
+            let mut config = fixture::config();
             change(&mut config);
             let collector = Collector::new(config, Arc::new(catalog())).unwrap();
             let mut host = Host {
@@ -1157,7 +1143,7 @@ mod tests {
         };
         let config = CollectorConfig {
             policy,
-            ..CollectorConfig::default()
+            ..fixture::config()
         };
         assert!(Collector::new(config, Arc::new(catalog())).is_err());
     }
