@@ -744,6 +744,24 @@ mod tests {
     }
 
     #[test]
+    fn no_provider_has_a_shared_host() {
+        let of_tools = CATALOG.facts().flat_map(|facts| &facts.endpoints);
+        let of_tools = of_tools
+            .filter(|endpoint| endpoint.shared)
+            .map(|endpoint| &endpoint.host);
+        let of_services = CATALOG
+            .services()
+            .iter()
+            .flat_map(|service| &service.shared);
+        let mut shared = 0;
+        for host in of_tools.chain(of_services) {
+            shared += 1;
+            assert_eq!(CATALOG.provider(&host.to_string()), None, "{host}");
+        }
+        assert!(shared > 100, "{shared}");
+    }
+
+    #[test]
     fn a_service_is_found_by_name_and_by_address() {
         #[track_caller]
         fn check(host: &str, expect: Option<(&str, &str)>) {

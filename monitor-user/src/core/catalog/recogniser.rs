@@ -80,8 +80,6 @@ struct Known {
     runtimes: Vec<String>,
 }
 
-type Found<'a> = PathMatch<'a, Arc<Known>>;
-
 impl Recogniser {
     /// # Errors
     ///
@@ -182,7 +180,7 @@ impl Known {
     }
 }
 
-fn of_exe(found: Found<'_>, program: &Program<'_>) -> Recognition {
+fn of_exe(found: PathMatch<'_, Arc<Known>>, program: &Program<'_>) -> Recognition {
     let is_applet = found
         .value
         .applets
@@ -199,7 +197,7 @@ fn of_exe(found: Found<'_>, program: &Program<'_>) -> Recognition {
     )
 }
 
-fn of_helper(found: &Found<'_>) -> Recognition {
+fn of_helper(found: &PathMatch<'_, Arc<Known>>) -> Recognition {
     recognition(
         found,
         Part::Helper,
@@ -210,7 +208,12 @@ fn of_helper(found: &Found<'_>) -> Recognition {
     )
 }
 
-fn recognition(found: &Found<'_>, part: Part, sign: Sign, trusted: bool) -> Recognition {
+fn recognition(
+    found: &PathMatch<'_, Arc<Known>>,
+    part: Part,
+    sign: Sign,
+    trusted: bool,
+) -> Recognition {
     let (tool, version) = (Arc::clone(&found.value.tool), found.version.clone());
     Recognition {
         tool,
