@@ -209,7 +209,7 @@ impl From<Recognition> for Attribution {
     }
 }
 
-/// Programs that contain others, and tell which by argv[0].
+/// Programs that contain others, and tell which by `argv[0]`.
 const MULTI_CALL: [&str; 2] = ["busybox", "toybox"];
 
 /// Package managers, by the file name of the program or its script, without an extension.

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 pub(in crate::core) struct Program<'a> {
     /// File name of the executable.
     pub(in crate::core) name: &'a str,
-    /// argv[0] without folders, and only its first word: a process may put a title there.
+    /// `argv[0]` without folders, and only its first word: a process may put a title there.
     pub(in crate::core) alias: &'a str,
     /// What runs scripts among the executables, and how.
     pub(in crate::core) interpreter: Option<Interpreter>,
@@ -102,7 +102,7 @@ impl Interpreter {
         }
     }
 
-    /// What the arguments after argv[0] tell it to run.
+    /// What the arguments after `argv[0]` tell it to run.
     fn target(self, args: &[String]) -> Option<Target<'_>> {
         let mut args = args.iter().map(String::as_str).peekable();
         if self == Interpreter::JavaScript && args.peek() == Some(&"run") {

@@ -148,7 +148,7 @@ impl Recogniser {
         runs_it.then(|| recognition(&found, Part::Main, sign, trusted))
     }
 
-    /// The executable, the script or argv[0] bears a tool's name.
+    /// The executable, the script or `argv[0]` bears a tool's name.
     fn by_name(&self, program: &Program<'_>) -> Option<Recognition> {
         let target = match &program.target {
             Some(Target::Script(path)) => base_name(path),
