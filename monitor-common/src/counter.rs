@@ -77,8 +77,7 @@ pub const GAP_WATCHED_FULL: u32 = GAP_FLOWS_FULL + 2;
 pub const GAPS: u32 = 3;
 
 /// Names of the gap counters, in index order; the `reason` label of metrics.
-pub const GAP_NAMES: [&str; GAPS as usize] =
-    ["flows_full", "no_socket_storage", "watched_full"];
+pub const GAP_NAMES: [&str; GAPS as usize] = ["flows_full", "no_socket_storage", "watched_full"];
 
 /// Length of the counter array.
 pub const COUNTERS: u32 = HOOKS * OUTCOMES + GAPS;

@@ -12,8 +12,19 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// program that made it even when the process became another program right after.
 #[repr(C)]
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-    FromBytes, IntoBytes, Immutable, KnownLayout,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
 )]
 pub struct ProcessKey {
     /// `task_struct.start_boottime` of the thread group leader, ns of `CLOCK_BOOTTIME`.
@@ -36,10 +47,10 @@ pub struct Remote {
     pub addr: [u8; 16],
     /// Host order.
     pub port: u16,
-    /// IANA protocol number: 6 TCP, 17 UDP, 132 SCTP, 262 (MPTCP) folded to 6.
-    pub protocol: u8,
+    /// `IPPROTO_` of the socket: 6 TCP, 17 UDP, 132 SCTP, 262 MPTCP.
+    pub protocol: u16,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Remote>() == 24);

@@ -27,10 +27,10 @@ pub const FLOWS_MAX: u32 = 65_536;
 pub const WATCHED_MAX: u32 = 16_384;
 
 /// Control ring: process events and first sightings of a (process, destination).
-pub const CONTROL_RING_BYTES: u32 = 8 << 20;
+pub const CONTROL_RING_BYTES: u32 = 4 << 20;
 
 /// Detail ring: repeated opens and ends of flows.
-pub const DETAIL_RING_BYTES: u32 = 8 << 20;
+pub const DETAIL_RING_BYTES: u32 = 2 << 20;
 
 /// Payload ring: DNS messages.
-pub const PAYLOAD_RING_BYTES: u32 = 2 << 20;
+pub const PAYLOAD_RING_BYTES: u32 = 512 << 10;

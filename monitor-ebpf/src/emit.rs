@@ -17,9 +17,10 @@ pub const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
 #[inline(always)]
 pub fn count(index: u32) {
     if let Some(value) = COUNTERS.get_ptr_mut(index) {
-        // SAFETY: a per-CPU slot; programs of one CPU may interleave only between instructions
-        // of a nested program, which adds to its own row.
-        unsafe { *value += 1 };
+        // A per-CPU slot, but cgroup programs can be preempted by another task that runs the
+        // same hook on the same CPU: only an atomic addition keeps the books exact.
+        // SAFETY: an aligned map value, checked for null.
+        unsafe { kernel::add(value, 1) };
     }
 }
 
@@ -38,13 +39,23 @@ pub fn outcome(hook: u32, outcome: u32) {
 /// A header for a record of type `T`, stamped now.
 #[inline(always)]
 pub fn header<T>(kind: u32) -> Header {
-    Header { time_ns: kernel::now_ns(), kind, bytes: size_of::<T>() as u32 }
+    Header {
+        time_ns: kernel::now_ns(),
+        kind,
+        bytes: size_of::<T>() as u32,
+    }
 }
 
 /// Puts a whole record into a ring and books it. Returns whether it was delivered.
 #[inline(always)]
 pub fn record<T>(ring: &'static RingBuf, hook: u32, value: &T) -> bool {
+    record_or(ring, hook, value, DROPPED_RING_FULL)
+}
+
+/// As [`record`], with the outcome to book when the ring has no room.
+#[inline(always)]
+pub fn record_or<T>(ring: &'static RingBuf, hook: u32, value: &T, otherwise: u32) -> bool {
     let delivered = ring.output::<T>(value, NO_WAKEUP).is_ok();
-    outcome(hook, if delivered { DELIVERED } else { DROPPED_RING_FULL });
+    outcome(hook, if delivered { DELIVERED } else { otherwise });
     delivered
 }

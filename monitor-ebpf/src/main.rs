@@ -9,6 +9,11 @@
 //! [`emit`] keeps the books, [`offsets`] is filled in by the loader from the kernel's BTF.
 #![no_std]
 #![no_main]
+// Atomic additions: `AtomicU64::fetch_add` does not exist for this target, the instruction does.
+#![allow(internal_features)]
+#![feature(core_intrinsics)]
+// `kernel::opaque`: the BPF target's `asm!` is not stable yet.
+#![feature(asm_experimental_arch)]
 
 mod connect;
 mod dns;
@@ -19,11 +24,11 @@ mod offsets;
 mod process;
 mod sock_end;
 
-use aya_ebpf::{Global, macros::map as _};
+use kernel::Setting;
 
 /// ABI this object was built with; the loader compares it with its own.
 #[unsafe(no_mangle)]
-static ABI_VERSION: Global<u32> = Global::new(monitor_common::ABI_VERSION);
+static ABI_VERSION: Setting = Setting::new(monitor_common::ABI_VERSION);
 
 /// `Dual MIT/GPL`: some helpers are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]

@@ -35,8 +35,7 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_CO
 /// Who talks to whom, and how often. Written by `connect` and `sock_end`; the collector deletes
 /// the entries of processes that are gone. A HASH, never an LRU: evidence is not evicted.
 #[map]
-pub static FLOWS: HashMap<FlowKey, FlowCounters> =
-    HashMap::with_max_entries(limits::FLOWS_MAX, 0);
+pub static FLOWS: HashMap<FlowKey, FlowCounters> = HashMap::with_max_entries(limits::FLOWS_MAX, 0);
 
 /// Processes whose every flow is wanted as a record. Key: the process with `exec_id` 0.
 /// Written by the collector and, for children, by the fork hook; deleted by the exit hook.
@@ -115,7 +114,10 @@ pub fn socket_or_insert<'a>(sk: *mut bpf_sock, initial: &mut Socket) -> Option<&
 /// Whether the collector wants every flow of this process as a record.
 #[inline(always)]
 pub fn watched(process: &ProcessKey) -> bool {
-    let key = ProcessKey { exec_id: 0, ..*process };
+    let key = ProcessKey {
+        exec_id: 0,
+        ..*process
+    };
     // SAFETY: the value is read before anything can delete it; a stale read is harmless.
     unsafe { WATCHED.get(&key) }.is_some()
 }

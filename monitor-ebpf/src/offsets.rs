@@ -5,11 +5,11 @@
 //! Out: offsets that the verifier sees as constants.
 //! Rust cannot emit CO-RE relocations, hence the table.
 
-use aya_ebpf::Global;
+use crate::kernel::Setting;
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident;)*) => {
-        $($(#[$doc])* #[unsafe(no_mangle)] pub static $name: Global<u32> = Global::new(0);)*
+        $($(#[$doc])* #[unsafe(no_mangle)] pub static $name: Setting = Setting::new(0);)*
     };
 }
 

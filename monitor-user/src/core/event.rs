@@ -37,14 +37,14 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
-    /// Any other IANA protocol number.
-    Other(u8),
+    /// Any other protocol number.
+    Other(u16),
 }
 
 impl Protocol {
-    fn from_iana(number: u8) -> Self {
+    fn from_number(number: u16) -> Self {
         match number {
-            6 => Protocol::Tcp,
+            6 | 262 => Protocol::Tcp,
             17 => Protocol::Udp,
             other => Protocol::Other(other),
         }
@@ -75,7 +75,7 @@ impl From<Remote> for Endpoint {
         let ip = IpAddr::V6(Ipv6Addr::from(remote.addr)).to_canonical();
         Endpoint {
             addr: SocketAddr::new(ip, remote.port),
-            protocol: Protocol::from_iana(remote.protocol),
+            protocol: Protocol::from_number(remote.protocol),
         }
     }
 }
@@ -405,7 +405,11 @@ fn prefix<T: FromBytes>(kind: u32, bytes: &[u8]) -> Result<(T, &[u8]), DecodeErr
 
 fn decode_forked(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let (raw, _) = prefix::<record::ProcessForked>(record::KIND_PROCESS_FORKED, bytes)?;
-    Ok(Event::ProcessForked(ProcessForked { time, process: raw.process, parent: raw.parent }))
+    Ok(Event::ProcessForked(ProcessForked {
+        time,
+        process: raw.process,
+        parent: raw.parent,
+    }))
 }
 
 fn decode_executed(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
@@ -413,7 +417,11 @@ fn decode_executed(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let (raw, tail) = prefix::<record::ProcessExecuted>(kind, bytes)?;
     let (path_bytes, args_bytes) = (usize::from(raw.path_bytes), usize::from(raw.args_bytes));
     let said = path_bytes + args_bytes;
-    let mismatch = DecodeError::TailMismatch { kind, tail: tail.len(), said };
+    let mismatch = DecodeError::TailMismatch {
+        kind,
+        tail: tail.len(),
+        said,
+    };
     let path = tail.get(..path_bytes).ok_or(mismatch)?;
     let args = tail.get(path_bytes..said).ok_or(mismatch)?;
     let flag = |bit: u32| raw.flags & bit != 0;
@@ -426,7 +434,11 @@ fn decode_executed(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
         uid: raw.uid,
         gid: raw.gid,
         exe: path_from_components(path, exe_truncated),
-        exe_file: ExeFile { device: raw.exe_device, inode: raw.exe_inode, links: raw.exe_links },
+        exe_file: ExeFile {
+            device: raw.exe_device,
+            inode: raw.exe_inode,
+            links: raw.exe_links,
+        },
         args: args_from_bytes(args),
         exe_truncated,
         args_truncated: flag(record::EXEC_ARGS_TRUNCATED | record::EXEC_ARGS_UNREADABLE),
@@ -443,7 +455,9 @@ fn path_from_components(bytes: &[u8], truncated: bool) -> String {
     if truncated {
         path.push('…');
     }
-    let components = bytes.split(|&byte| byte == 0).filter(|component| !component.is_empty());
+    let components = bytes
+        .split(|&byte| byte == 0)
+        .filter(|component| !component.is_empty());
     for component in components.collect::<Vec<_>>().into_iter().rev() {
         path.push('/');
         path.push_str(&String::from_utf8_lossy(component));
@@ -457,13 +471,20 @@ fn args_from_bytes(bytes: &[u8]) -> Vec<String> {
     if bytes.is_empty() {
         return Vec::new();
     }
-    bytes.split(|&byte| byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+    bytes
+        .split(|&byte| byte == 0)
+        .map(|arg| String::from_utf8_lossy(arg).into_owned())
+        .collect()
 }
 
 fn decode_exited(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let (raw, _) = prefix::<record::ProcessExited>(record::KIND_PROCESS_EXITED, bytes)?;
     let exit_code = raw.exit_code;
-    Ok(Event::ProcessExited(ProcessExited { time, process: raw.process, exit_code }))
+    Ok(Event::ProcessExited(ProcessExited {
+        time,
+        process: raw.process,
+        exit_code,
+    }))
 }
 
 fn decode_opened(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
@@ -472,7 +493,13 @@ fn decode_opened(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let hook = match raw.hook {
         counter::HOOK_CONNECT4 | counter::HOOK_CONNECT6 => Hook::Connect,
         counter::HOOK_SENDMSG4 | counter::HOOK_SENDMSG6 => Hook::Sendmsg,
-        value => return Err(DecodeError::UnknownValue { kind, field: "hook", value }),
+        value => {
+            return Err(DecodeError::UnknownValue {
+                kind,
+                field: "hook",
+                value,
+            });
+        }
     };
     Ok(Event::FlowOpened(FlowOpened {
         time,
@@ -494,7 +521,13 @@ fn decode_ended(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
         record::END_CLOSED => Outcome::Closed,
         record::END_FAILED => Outcome::Failed((raw.errno != 0).then_some(raw.errno)),
         record::END_NEVER_SENT => Outcome::NeverSent,
-        value => return Err(DecodeError::UnknownValue { kind, field: "outcome", value }),
+        value => {
+            return Err(DecodeError::UnknownValue {
+                kind,
+                field: "outcome",
+                value,
+            });
+        }
     };
     Ok(Event::FlowEnded(FlowEnded {
         time,
@@ -523,7 +556,13 @@ fn decode_dns(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let direction = match raw.hook {
         counter::HOOK_DNS_EGRESS => Direction::Egress,
         counter::HOOK_DNS_INGRESS => Direction::Ingress,
-        value => return Err(DecodeError::UnknownValue { kind, field: "hook", value }),
+        value => {
+            return Err(DecodeError::UnknownValue {
+                kind,
+                field: "hook",
+                value,
+            });
+        }
     };
     Ok(Event::DnsMessage(Box::new(DnsMessage {
         time,
@@ -539,12 +578,20 @@ fn decode_dns(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
 fn decode_counted(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let (raw, _) = prefix::<record::FlowCounted>(record::KIND_FLOW_COUNTED, bytes)?;
     let (process, remote) = (raw.flow.process, raw.flow.remote.into());
-    Ok(Event::FlowCounted(FlowCounted { time, process, remote, delta: raw.delta }))
+    Ok(Event::FlowCounted(FlowCounted {
+        time,
+        process,
+        remote,
+        delta: raw.delta,
+    }))
 }
 
 fn decode_counters(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let (raw, _) = prefix::<record::KernelCounters>(record::KIND_KERNEL_COUNTERS, bytes)?;
-    Ok(Event::KernelCounters(Box::new(KernelCounters { time, values: raw.values })))
+    Ok(Event::KernelCounters(Box::new(KernelCounters {
+        time,
+        values: raw.values,
+    })))
 }
 
 #[cfg(test)]
@@ -554,7 +601,11 @@ mod tests {
 
     fn executed(path: &[u8], args: &[u8], flags: u32) -> Vec<u8> {
         let raw = record::ProcessExecuted {
-            header: Header { time_ns: 7, kind: record::KIND_PROCESS_EXECUTED, bytes: 0 },
+            header: Header {
+                time_ns: 7,
+                kind: record::KIND_PROCESS_EXECUTED,
+                bytes: 0,
+            },
             flags,
             path_bytes: u16::try_from(path.len()).unwrap(),
             args_bytes: u16::try_from(args.len()).unwrap(),
@@ -580,25 +631,52 @@ mod tests {
             &["node", "", "cli.js"],
         );
         check_executed(&executed(b"x\0", b"", 0), "/x", &[]);
-        check_executed(&executed(b"a\0b\0", b"a", record::EXEC_PATH_TRUNCATED), "…/b/a", &["a"]);
-        check_executed(&executed(b"\xff\0", b"\xff\0", 0), "/\u{fffd}", &["\u{fffd}"]);
+        check_executed(
+            &executed(b"a\0b\0", b"a", record::EXEC_PATH_TRUNCATED),
+            "…/b/a",
+            &["a"],
+        );
+        check_executed(
+            &executed(b"\xff\0", b"\xff\0", 0),
+            "/\u{fffd}",
+            &["\u{fffd}"],
+        );
     }
 
     #[test]
     fn lengths_that_lie_are_errors() {
         let mut bytes = executed(b"node\0", b"node\0", 0);
         bytes.truncate(bytes.len() - 1);
-        assert!(matches!(Event::decode(&bytes), Err(DecodeError::TailMismatch { .. })));
-        assert!(matches!(Event::decode(&bytes[..40]), Err(DecodeError::TooShort { .. })));
-        assert!(matches!(Event::decode(&[]), Err(DecodeError::TooShort { .. })));
+        assert!(matches!(
+            Event::decode(&bytes),
+            Err(DecodeError::TailMismatch { .. })
+        ));
+        assert!(matches!(
+            Event::decode(&bytes[..40]),
+            Err(DecodeError::TooShort { .. })
+        ));
+        assert!(matches!(
+            Event::decode(&[]),
+            Err(DecodeError::TooShort { .. })
+        ));
     }
 
     #[test]
     fn unknown_kinds_and_values_are_errors() {
-        let header = Header { time_ns: 0, kind: 9_999, bytes: 16 };
-        assert_eq!(Event::decode(header.as_bytes()), Err(DecodeError::UnknownKind(9_999)));
+        let header = Header {
+            time_ns: 0,
+            kind: 9_999,
+            bytes: 16,
+        };
+        assert_eq!(
+            Event::decode(header.as_bytes()),
+            Err(DecodeError::UnknownKind(9_999))
+        );
         let raw = record::FlowEnded {
-            header: Header { kind: record::KIND_FLOW_ENDED, ..Header::default() },
+            header: Header {
+                kind: record::KIND_FLOW_ENDED,
+                ..Header::default()
+            },
             outcome: 77,
             ..record::FlowEnded::default()
         };
@@ -610,7 +688,12 @@ mod tests {
     fn v4_mapped_addresses_become_v4() {
         let mut addr = [0; 16];
         addr[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
-        let remote = Remote { addr, port: 443, protocol: 6, reserved: [0; 5] };
+        let remote = Remote {
+            addr,
+            port: 443,
+            protocol: 6,
+            reserved: 0,
+        };
         let endpoint = Endpoint::from(remote);
         assert_eq!(endpoint.addr, "192.0.2.1:443".parse().unwrap());
         assert_eq!(endpoint.protocol, Protocol::Tcp);

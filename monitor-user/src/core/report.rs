@@ -9,7 +9,9 @@ use monitor_common::flow::{FlowCounters, ProcessKey};
 
 use super::alert::Alert;
 use super::attribute::Attribution;
-use super::event::{BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie};
+use super::event::{
+    BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie,
+};
 use super::names::NameEvidence;
 use super::policy::Judgement;
 
@@ -241,6 +243,9 @@ pub enum Limit {
     Queries,
     /// The alert table is full.
     Alerts,
+    /// The kernel's table of processes watched in detail is full: their repeated connections are
+    /// counted, not listed.
+    Watched,
 }
 
 impl Limit {
@@ -253,6 +258,7 @@ impl Limit {
             Limit::Names => "names",
             Limit::Queries => "queries",
             Limit::Alerts => "alerts",
+            Limit::Watched => "watched",
         }
     }
 }

@@ -1,0 +1,369 @@
+//! Loads the kernel programs, attaches them, and hands out what they record.
+//!
+//! In: the embedded object, the kernel's BTF, the cgroup-v2 root. Out: a [`Kernel`] that is
+//! drained on a timer. Dropping it detaches everything.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
+    Iter, Program, ProgramError, SockOps,
+};
+use aya::{Ebpf, EbpfLoader};
+use monitor_common::flow::ProcessKey;
+use monitor_common::record::KernelCounters;
+use zerocopy::IntoBytes;
+
+use super::btf::{Btf, BtfError};
+use super::offsets;
+use crate::core::event::BootNs;
+
+/// The object that is built in.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/telltale.bpf.o"));
+
+/// SHA-256 of the built-in object, hex.
+pub const OBJECT_DIGEST: &str = env!("TELLTALE_EBPF_DIGEST");
+
+/// Where the kernel tells its types.
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// What a program is and where it is attached.
+#[derive(Clone, Copy)]
+enum Hook {
+    Tracepoint(&'static str),
+    Iterator(&'static str),
+    SockAddr,
+    Sock,
+    SockOps,
+    Skb(CgroupSkbAttachType),
+}
+
+/// Every program, in the order of attachment: processes first, so that no flow comes from a
+/// process nobody saw; the iterator is loaded last and run by [`Kernel::found`].
+const PROGRAMS: [(&str, Hook); 12] = [
+    ("process_fork", Hook::Tracepoint("sched_process_fork")),
+    ("process_exec", Hook::Tracepoint("sched_process_exec")),
+    ("process_exit", Hook::Tracepoint("sched_process_exit")),
+    ("dns_egress", Hook::Skb(CgroupSkbAttachType::Egress)),
+    ("dns_ingress", Hook::Skb(CgroupSkbAttachType::Ingress)),
+    ("socket_state", Hook::SockOps),
+    ("sock_release", Hook::Sock),
+    ("connect4", Hook::SockAddr),
+    ("connect6", Hook::SockAddr),
+    ("sendmsg4", Hook::SockAddr),
+    ("sendmsg6", Hook::SockAddr),
+    ("task_iter", Hook::Iterator("task")),
+];
+
+/// Why the kernel side could not be started. The text holds the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No BTF.
+    #[error(
+        "the kernel does not tell its types ({BTF_PATH}: {0}): Telltale needs a kernel built with \
+         CONFIG_DEBUG_INFO_BTF=y, as Debian 11+, Ubuntu 20.10+, RHEL 8.2+ and SLES 15 SP3+ ship it"
+    )]
+    NoBtf(std::io::Error),
+    /// BTF without something that the programs read.
+    #[error("{0}: this kernel's layout is not supported; please report `uname -r` with this line")]
+    Layout(#[from] BtfError),
+    /// The object does not fit this build.
+    #[error("the built-in kernel object is damaged or of another build ({0}); reinstall Telltale")]
+    Object(String),
+    /// Not allowed.
+    #[error(
+        "not allowed to {what}: run as root, or give CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN \
+         (`telltale doctor` shows what is missing{detail})"
+    )]
+    Denied {
+        /// What was refused.
+        what: String,
+        /// What else is known.
+        detail: String,
+    },
+    /// A program was refused.
+    #[error("the kernel refused the program {program}: {error}")]
+    Program {
+        /// Which.
+        program: &'static str,
+        /// The kernel's words, with the verifier's log where there is one.
+        error: String,
+    },
+    /// A program could not be attached.
+    #[error(
+        "cannot attach {program} to the cgroup-v2 root: {error}; if another program is attached \
+         there without BPF_F_ALLOW_MULTI (`bpftool cgroup show`), it must be detached first"
+    )]
+    Attach {
+        /// Which.
+        program: &'static str,
+        /// The kernel's words.
+        error: String,
+    },
+}
+
+/// What the operator chose that the kernel side must know.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Every flow of every process is wanted as a record, not only first sightings.
+    pub report_all: bool,
+}
+
+/// The attached programs and their maps.
+pub struct Kernel {
+    control: RingBuf<MapData>,
+    detail: RingBuf<MapData>,
+    payload: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+    pub(super) flows: BpfHashMap<MapData, [u8; 40], [u8; 72]>,
+    watched: BpfHashMap<MapData, [u8; 16], u32>,
+    // Holds programs and links: dropping it detaches them.
+    ebpf: Ebpf,
+    _cgroup: OwnedFd,
+}
+
+impl Kernel {
+    /// Loads and attaches all programs.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`], whose text says what to do.
+    pub fn load(cgroup_root: OwnedFd, options: Options) -> Result<Kernel, LoadError> {
+        let mut ebpf = create(options)?;
+        let btf = kernel_btf()?;
+        for (name, hook) in PROGRAMS {
+            let program = program(&mut ebpf, name)?;
+            load_program(program, &btf, hook).map_err(|error| program_error(name, &error))?;
+            attach_program(program, hook, &cgroup_root).map_err(|error| LoadError::Attach {
+                program: name,
+                error: chain(&error),
+            })?;
+        }
+        Ok(Kernel {
+            control: map(&mut ebpf, "CONTROL")?,
+            detail: map(&mut ebpf, "DETAIL")?,
+            payload: map(&mut ebpf, "PAYLOAD")?,
+            counters: map(&mut ebpf, "COUNTERS")?,
+            flows: map(&mut ebpf, "FLOWS")?,
+            watched: map(&mut ebpf, "WATCHED")?,
+            ebpf,
+            _cgroup: cgroup_root,
+        })
+    }
+
+    /// Hands out every record that is in the rings, ring by ring.
+    pub fn drain(&mut self, mut each: impl FnMut(&[u8])) {
+        // The rings that are named later go first: what a record in them refers to is then
+        // already in the rings that are read after it.
+        for ring in [&mut self.payload, &mut self.detail, &mut self.control] {
+            while let Some(record) = ring.next() {
+                each(&record);
+            }
+        }
+    }
+
+    /// The processes that are running now, as exec records without argv.
+    ///
+    /// # Errors
+    ///
+    /// What the iterator or its file says.
+    pub fn found(&mut self) -> anyhow::Result<Vec<u8>> {
+        let program = self.ebpf.program_mut("task_iter");
+        let iterator: &mut Iter = program
+            .ok_or_else(|| anyhow::anyhow!("the object has no program task_iter"))?
+            .try_into()?;
+        let link = iterator.attach()?;
+        let mut file: File = iterator.take_link(link)?.into_file()?;
+        let mut records = Vec::new();
+        file.read_to_end(&mut records)?;
+        Ok(records)
+    }
+
+    /// The kernel's books, as a record.
+    ///
+    /// # Errors
+    ///
+    /// What the map says.
+    pub fn counters(&self, now: BootNs) -> anyhow::Result<KernelCounters> {
+        let mut values = [0u64; monitor_common::counter::COUNTERS as usize];
+        for (index, value) in (0u32..).zip(values.iter_mut()) {
+            *value = self.counters.get(&index, 0)?.iter().sum();
+        }
+        let header = monitor_common::record::Header {
+            time_ns: now.0,
+            kind: monitor_common::record::KIND_KERNEL_COUNTERS,
+            bytes: u32::try_from(size_of::<KernelCounters>()).unwrap_or_default(),
+        };
+        Ok(KernelCounters { header, values })
+    }
+
+    /// Asks for every flow of a process as a record. Its future children are included.
+    ///
+    /// # Errors
+    ///
+    /// What the map says: it may be full.
+    pub fn watch(&mut self, process: ProcessKey) -> anyhow::Result<()> {
+        let key = ProcessKey {
+            exec_id: 0,
+            ..process
+        };
+        let bytes: [u8; 16] = key.as_bytes().try_into()?;
+        Ok(self.watched.insert(bytes, 1, 0)?)
+    }
+
+    /// Names of the attached programs.
+    pub fn programs() -> impl Iterator<Item = &'static str> {
+        PROGRAMS.iter().map(|(name, _)| *name)
+    }
+}
+
+fn map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
+where
+    T: TryFrom<Map>,
+    T::Error: std::fmt::Display,
+{
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| LoadError::Object(format!("no map {name}")))?;
+    T::try_from(map).map_err(|error| LoadError::Object(format!("map {name}: {error}")))
+}
+
+/// Creates the maps, with the offsets of this kernel written in.
+fn create(options: Options) -> Result<Ebpf, LoadError> {
+    let btf_bytes = std::fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
+    let offsets = offsets::resolve(&Btf::parse(btf_bytes)?)?;
+    let report_all = u32::from(options.report_all);
+    let mut loader = EbpfLoader::new();
+    loader.override_global("REPORT_ALL", &report_all, true);
+    for (global, offset) in &offsets {
+        loader.override_global(global, offset, true);
+    }
+    loader.load(OBJECT).map_err(object_error)
+}
+
+fn kernel_btf() -> Result<aya::Btf, LoadError> {
+    aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, LoadError> {
+    ebpf.program_mut(name)
+        .ok_or_else(|| LoadError::Object(format!("no program {name}")))
+}
+
+/// What the kernel said to one program.
+pub struct Probed {
+    /// Which.
+    pub program: &'static str,
+    /// Whether it loads.
+    pub loaded: Result<(), LoadError>,
+}
+
+/// Loads every program without attaching any, to see what this kernel and these privileges allow.
+///
+/// # Errors
+///
+/// What prevents even the maps.
+pub fn probe() -> Result<Vec<Probed>, LoadError> {
+    let mut ebpf = create(Options::default())?;
+    let btf = kernel_btf()?;
+    let mut results = Vec::new();
+    for (name, hook) in PROGRAMS {
+        let program = program(&mut ebpf, name)?;
+        let loaded = load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
+        results.push(Probed {
+            program: name,
+            loaded,
+        });
+    }
+    Ok(results)
+}
+
+fn load_program(program: &mut Program, btf: &aya::Btf, hook: Hook) -> Result<(), ProgramError> {
+    match hook {
+        Hook::Tracepoint(point) => <&mut BtfTracePoint>::try_from(program)?.load(point, btf),
+        Hook::Iterator(target) => <&mut Iter>::try_from(program)?.load(target, btf),
+        Hook::SockAddr => <&mut CgroupSockAddr>::try_from(program)?.load(),
+        Hook::Sock => <&mut CgroupSock>::try_from(program)?.load(),
+        Hook::SockOps => <&mut SockOps>::try_from(program)?.load(),
+        Hook::Skb(_) => <&mut CgroupSkb>::try_from(program)?.load(),
+    }
+}
+
+/// `Single` is the only mode that works on links (aya passes modes as link flags, and the kernel
+/// refuses any); a link is multi-attach by nature.
+fn attach_program(program: &mut Program, hook: Hook, cgroup: &OwnedFd) -> Result<(), ProgramError> {
+    const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+    let cgroup = cgroup.as_fd();
+    match hook {
+        Hook::Tracepoint(_) => <&mut BtfTracePoint>::try_from(program)?.attach().map(drop),
+        Hook::Iterator(_) => Ok(()), // Attached anew for each walk.
+        Hook::SockAddr => <&mut CgroupSockAddr>::try_from(program)?
+            .attach(cgroup, MODE)
+            .map(drop),
+        Hook::Sock => <&mut CgroupSock>::try_from(program)?
+            .attach(cgroup, MODE)
+            .map(drop),
+        Hook::SockOps => <&mut SockOps>::try_from(program)?
+            .attach(cgroup, MODE)
+            .map(drop),
+        Hook::Skb(kind) => <&mut CgroupSkb>::try_from(program)?
+            .attach(cgroup, kind, MODE)
+            .map(drop),
+    }
+}
+
+/// An error with all its causes, once each.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut source = Some(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            // Not EACCES: that is the verifier's word for a program that it does not accept.
+            return io.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error());
+        }
+        source = cause.source();
+    }
+    false
+}
+
+fn object_error(error: aya::EbpfError) -> LoadError {
+    if is_denied(&error) {
+        LoadError::Denied {
+            what: "create BPF maps".to_owned(),
+            detail: String::new(),
+        }
+    } else {
+        LoadError::Object(chain(&error))
+    }
+}
+
+fn program_error(program: &'static str, error: &ProgramError) -> LoadError {
+    if is_denied(error) {
+        let what = format!("load the kernel program {program}");
+        LoadError::Denied {
+            what,
+            detail: "; kernel lockdown may forbid it".to_owned(),
+        }
+    } else {
+        LoadError::Program {
+            program,
+            error: chain(error),
+        }
+    }
+}

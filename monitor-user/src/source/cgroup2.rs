@@ -1,0 +1,60 @@
+//! A handle on the root of the cgroup-v2 hierarchy, to attach programs to.
+//!
+//! In: the mounts that the host has. Out: an open directory. Where no cgroup-v2 hierarchy is
+//! mounted (a pure v1 host), a private mount that nobody else sees.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+use crate::host::HostRoot;
+
+/// Opens the root of the cgroup-v2 hierarchy.
+///
+/// # Errors
+///
+/// Says which mount could not be opened, or why none could be made.
+pub fn open_root(host: &HostRoot) -> anyhow::Result<OwnedFd> {
+    let mounts = host
+        .cgroup2_mounts()
+        .context("cannot read the list of mounts")?;
+    match mounts.iter().find(|mount| mount.is_whole()) {
+        Some(mount) => open_directory(&mount.path),
+        None if mounts.is_empty() => private_mount(),
+        None => bail!(
+            "only a part of the cgroup-v2 hierarchy is mounted here ({}): Telltale must see its \
+             root. In a container, mount the host's /sys/fs/cgroup and use the host's cgroup \
+             namespace",
+            mounts
+                .iter()
+                .map(|mount| mount.path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    }
+}
+
+fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(file.into())
+}
+
+/// Mounts the hierarchy without a place in any mount namespace (kernel 5.2+).
+fn private_mount() -> anyhow::Result<OwnedFd> {
+    let remedy = "no cgroup-v2 hierarchy is mounted and none could be made: \
+                  `mount -t cgroup2 none /sys/fs/cgroup/unified`, or run as root";
+    let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC).context(remedy)?;
+    fsconfig_create(&context).context(remedy)?;
+    let mount = fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )
+    .context(remedy)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(&mount, ".", flags, Mode::empty()).context(remedy)
+}

@@ -1,0 +1,136 @@
+//! What the kernel counted without a record each: the flow map, read as differences.
+//!
+//! In: the kernel's flow map. Out: one `FlowCounted` record per flow that changed. Entries of
+//! processes that are gone are deleted after they were read, never before.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey};
+use monitor_common::record::{
+    FlowCounted, Header, KIND_FLOW_COUNTED, KIND_PROCESS_EXITED, ProcessExited,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::bpf::Kernel;
+use crate::core::event::BootNs;
+use crate::host::clock;
+
+/// Least time between two drains: how stale an aggregated count may be on a quiet host.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// A drain may take at most this share of the time: the interval grows with its duration.
+const INTERVAL_PER_DURATION: u32 = 100;
+/// How long the entry of a process that is gone is kept for late additions of its sockets.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What was read of each flow before.
+#[derive(Default)]
+pub struct Drain {
+    seen: HashMap<FlowKey, FlowCounters>,
+    gone: HashMap<(u64, u32), BootNs>,
+    next: BootNs,
+}
+
+impl Drain {
+    /// Notes the end of a process if `record` tells one.
+    pub fn notice(&mut self, record: &[u8]) {
+        let Ok((header, _)) = Header::read_from_prefix(record) else {
+            return;
+        };
+        if header.kind != KIND_PROCESS_EXITED {
+            return;
+        }
+        if let Ok((exited, _)) = ProcessExited::read_from_prefix(record) {
+            let ProcessKey { start_ns, tgid, .. } = exited.process;
+            self.gone.insert((start_ns, tgid), BootNs(header.time_ns));
+        }
+    }
+
+    /// Whether the next drain is due.
+    #[must_use]
+    pub fn due(&self, now: BootNs) -> bool {
+        now >= self.next
+    }
+
+    /// Reads the whole flow map and hands out what changed since the last time.
+    pub fn run(&mut self, kernel: &mut Kernel, now: BootNs, mut each: impl FnMut(&[u8])) {
+        let mut finished = Vec::new();
+        for entry in kernel.flows.iter() {
+            let Ok((key, value)) = entry else { continue };
+            let (Ok(key), Ok(value)) = (
+                FlowKey::read_from_bytes(&key),
+                FlowCounters::read_from_bytes(&value),
+            ) else {
+                continue;
+            };
+            self.report(key, value, now, &mut each);
+            let process = (key.process.start_ns, key.process.tgid);
+            let gone = self
+                .gone
+                .get(&process)
+                .is_some_and(|end| now.since(*end) > LINGER);
+            if gone && now.since(BootNs(value.last_seen_ns)) > LINGER {
+                finished.push(key);
+            }
+        }
+        for key in finished {
+            if let Ok(bytes) = key.as_bytes().try_into() {
+                let _: Result<(), _> = kernel.flows.remove(bytes); // Gone already: as wanted.
+            }
+            self.seen.remove(&key);
+        }
+        // A process leaves the list when its entries had two chances to be deleted.
+        self.gone
+            .retain(|_, end| now.since(*end) <= LINGER * 2 + INTERVAL_MIN);
+        let took = clock::now().since(now);
+        let pause = INTERVAL_MIN.max(took * INTERVAL_PER_DURATION);
+        let pause_ns = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+        self.next = BootNs(now.0.saturating_add(pause_ns));
+    }
+
+    /// Number of flows in the map at the last drain.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.seen.len()
+    }
+
+    fn report(
+        &mut self,
+        flow: FlowKey,
+        value: FlowCounters,
+        now: BootNs,
+        each: &mut impl FnMut(&[u8]),
+    ) {
+        let before = self.seen.insert(flow, value).unwrap_or_default();
+        if before == value {
+            return;
+        }
+        let header = Header {
+            time_ns: now.0,
+            kind: KIND_FLOW_COUNTED,
+            bytes: u32::try_from(size_of::<FlowCounted>()).unwrap_or_default(),
+        };
+        let record = FlowCounted {
+            header,
+            flow,
+            delta: difference(&before, &value),
+        };
+        each(record.as_bytes());
+    }
+}
+
+fn difference(before: &FlowCounters, after: &FlowCounters) -> FlowCounters {
+    FlowCounters {
+        connects: after.connects.saturating_sub(before.connects),
+        datagrams: after.datagrams.saturating_sub(before.datagrams),
+        connects_unreported: after
+            .connects_unreported
+            .saturating_sub(before.connects_unreported),
+        established: after.established.saturating_sub(before.established),
+        failed: after.failed.saturating_sub(before.failed),
+        closed: after.closed.saturating_sub(before.closed),
+        bytes_sent: after.bytes_sent.saturating_sub(before.bytes_sent),
+        bytes_received: after.bytes_received.saturating_sub(before.bytes_received),
+        last_seen_ns: after.last_seen_ns,
+    }
+}
