@@ -23,6 +23,9 @@ pub struct Attribution {
     /// The evidence is a known layout (or descent from one). `false`: a name alone, which
     /// counts towards a ban and never towards an allowance.
     pub trusted: bool,
+    /// Other tools whose names it bears, or a process between it and the tool that it descends
+    /// from. They count towards a ban like its own tool, and towards nothing else. No duplicates.
+    pub namesakes: Vec<Arc<Tool>>,
 }
 
 /// What a process does for its tool.
@@ -131,7 +134,8 @@ pub struct Ancestor<'a> {
 /// Attribution of a new image given its own path and argv and its parent's attribution.
 ///
 /// What the image shows itself wins: a Qoder that a Claude's shell starts is Qoder's. Else it is
-/// the tool's that started it, in the role that its program has there.
+/// the tool's that started it, in the role that its program has there. A mere name wins over
+/// nothing: else a banned tool's children would escape the ban under the name of another tool.
 #[must_use]
 pub fn attribute(
     catalog: &Catalog,
@@ -145,6 +149,7 @@ pub fn attribute(
         (Some(own), Some(inherited)) if own.tool.id == inherited.tool.id => {
             Some(join(own, inherited))
         }
+        (Some(own), Some(inherited)) if !own.trusted => Some(add_namesake(inherited, &own)),
         (Some(own), _) => Some(Attribution::from(own)),
         (None, inherited) => inherited,
     }
@@ -168,6 +173,7 @@ fn inherit(parent: Ancestor<'_>, exe: &str, args: &[String]) -> Option<Attributi
         role: role_below(exe, args),
         evidence: vec![lineage],
         trusted: of_parent.trusted,
+        namesakes: of_parent.namesakes.clone(),
     })
 }
 
@@ -179,11 +185,27 @@ fn join(own: Recognition, inherited: Attribution) -> Attribution {
     let mut joined = Attribution::from(own);
     joined.version = joined.version.or(inherited.version);
     joined.trusted = trusted;
+    joined.namesakes = inherited.namesakes;
     joined.evidence.extend(inherited.evidence);
     if !own_is_stronger {
         joined.evidence.reverse();
     }
     joined
+}
+
+/// A part of one tool that bears the name of another.
+fn add_namesake(mut inherited: Attribution, own: &Recognition) -> Attribution {
+    let name = match &own.sign {
+        Sign::Name { name } => Arc::clone(name),
+        Sign::Script { path, .. } => base_name(path).into(),
+        Sign::Exe { glob } | Sign::Helper { glob } => base_name(glob).into(),
+    };
+    inherited.evidence.push(Evidence::Name { name });
+    let known = |tool: &Arc<Tool>| tool.id == own.tool.id;
+    if !inherited.namesakes.iter().any(known) {
+        inherited.namesakes.push(Arc::clone(&own.tool));
+    }
+    inherited
 }
 
 impl From<Recognition> for Attribution {
@@ -205,6 +227,7 @@ impl From<Recognition> for Attribution {
             role,
             evidence: vec![evidence],
             trusted,
+            namesakes: Vec::new(),
         }
     }
 }
@@ -583,14 +606,73 @@ mod tests {
             &[CLAUDE, BASH, QODER, curl],
             Some(("qoder-cli", Role::OtherChild, "lineage", true)),
         );
-        let named = ("/usr/bin/node", "node /usr/local/bin/qodercli");
-        check(
-            &[CLAUDE, BASH, named],
-            Some(("qoder-cli", Role::Main, "script", false)),
+    }
+
+    #[test]
+    fn a_name_alone_does_not_take_a_process_from_the_tool_that_started_it() {
+        #[track_caller]
+        fn namesakes(chain: &[(&str, &str)], tool: &str, role: Role, kinds: &str, ids: &[&str]) {
+            let trusted = tool == "claude-code";
+            check(chain, Some((tool, role, kinds, trusted)));
+            let found = last(chain).unwrap();
+            let found: Vec<_> = found.namesakes.iter().map(|tool| &*tool.id).collect();
+            assert_eq!(found, ids);
+        }
+        let (claude, other) = ("claude-code", Role::OtherChild);
+        let launcher = ("/usr/bin/node", "node /usr/local/bin/qodercli");
+        let [codex, fake] = [("/tmp/codex", "codex"), ("/tmp/claude", "claude")];
+        let curl = ("/usr/bin/curl", "curl x");
+        namesakes(
+            &[CLAUDE, codex],
+            claude,
+            other,
+            "lineage+name",
+            &["codex-cli"],
         );
+        namesakes(
+            &[CLAUDE, BASH, launcher],
+            claude,
+            other,
+            "lineage+name",
+            &["qoder-cli"],
+        );
+        // What it starts is neither of its own name nor free of it.
+        namesakes(
+            &[CLAUDE, codex, curl],
+            claude,
+            other,
+            "lineage",
+            &["codex-cli"],
+        );
+        let both = ["codex-cli", "qoder-cli"];
+        namesakes(
+            &[CLAUDE, codex, launcher, codex, curl],
+            claude,
+            other,
+            "lineage",
+            &both,
+        );
+        // Nor does one mere name hide another.
+        namesakes(
+            &[codex, fake],
+            "codex-cli",
+            other,
+            "lineage+name",
+            &[claude],
+        );
+        // A known layout is another matter, and a name that fits adds nothing.
         check(
-            &[CLAUDE, BASH, named, curl],
-            Some(("qoder-cli", Role::OtherChild, "lineage", false)),
+            &[CLAUDE, codex, QODER],
+            Some(("qoder-cli", Role::Main, "script", true)),
+        );
+        assert_eq!(last(&[CLAUDE, codex, QODER]).unwrap().namesakes, []);
+        namesakes(&[CLAUDE, fake], claude, Role::Main, "lineage+name", &[]);
+        let name = Evidence::Name {
+            name: "qodercli".into(),
+        };
+        assert_eq!(
+            last(&[CLAUDE, launcher]).unwrap().evidence.last(),
+            Some(&name)
         );
     }
 
@@ -661,6 +743,7 @@ mod tests {
                 host: "api.anthropic.com".into(),
             }],
             trusted: false,
+            namesakes: Vec::new(),
         });
         let ancestor = Ancestor {
             exe: "/usr/bin/curl",

@@ -240,7 +240,7 @@ impl Collector {
             judgement: judgement.clone(),
             logged: self.logs(&process, judgement.verdict),
         }))];
-        let cause = Cause::of_presence(&process, &judgement);
+        let cause = Cause::of_presence(&judgement);
         let details = || alert::details_of_presence(&process, &judgement);
         effects.extend(self.raise(cause, details, now));
         effects.extend(limited.map(Effect::Limited));
@@ -425,9 +425,7 @@ impl Collector {
             .processes
             .live()
             .filter_map(|process| process.tool.as_ref());
-        let banned = members
-            .map(|member| &member.tool)
-            .filter(|tool| self.policy.bans(tool));
+        let banned = members.filter_map(|member| self.policy.banned_tool(member));
         let ids: BTreeSet<&Arc<str>> = banned.map(|tool| &tool.id).collect();
         for id in ids {
             self.alerts.keep(&Cause::banned(id), now);
@@ -771,6 +769,47 @@ mod tests {
         ]);
         host.wait(60);
         host.check(&["StillFiring banned-tool critical x4: claude-code denied"]);
+    }
+
+    #[test]
+    fn a_banned_tools_child_under_the_name_of_another_tool_is_still_denied() {
+        let mut host = Host::banning("claude-code");
+        host.collector.catalog = Arc::new(Catalog::embedded().unwrap());
+        let claude = host.spawn_claude();
+        host.told.clear();
+        let codex = host.spawn(claude, 101, &["/tmp/codex"]);
+        host.resolve(codex, "api.openai.com", API);
+        host.connect(codex, API);
+        host.check(&[
+            "start codex[101] claude-code/other-child denied",
+            "open codex[101] claude-code/other-child > api.openai.com denied -",
+        ]);
+    }
+
+    #[test]
+    fn a_program_that_bears_a_banned_tools_name_is_denied_below_another_tool_too() {
+        let mut host = Host::banning("claude-code");
+        host.collector.catalog = Arc::new(Catalog::embedded().unwrap());
+        let codex = "/u/node_modules/@openai/codex/bin/codex.js";
+        let codex = host.spawn(SHELL, 100, &[NODE, codex]);
+        let fake = host.spawn(codex, 101, &["/tmp/claude"]);
+        let curl = host.spawn(fake, 102, &["/usr/bin/curl"]);
+        host.connect(curl, API);
+        host.check(&[
+            "start node[100] codex-cli/main not-judged",
+            "start claude[101] codex-cli/other-child denied",
+            "Fired banned-tool critical x1: claude-code denied",
+            "start curl[102] codex-cli/other-child denied",
+            "open curl[102] codex-cli/other-child > 160.79.104.10 denied -",
+        ]);
+        host.wait(3600);
+        host.told.clear();
+        host.exit(fake);
+        host.exit(curl);
+        host.wait(300);
+        let last = host.told.last().and_then(line);
+        let resolved = "Resolved banned-tool critical x3: claude-code denied";
+        assert_eq!(last.as_deref(), Some(resolved));
     }
 
     #[test]

@@ -192,6 +192,7 @@ pub fn judged(verdict: Verdict) -> Judgement {
         rule: "a-rule",
         purpose: None,
         why: "because".into(),
+        banned: None,
     }
 }
 
@@ -232,6 +233,7 @@ pub fn member(id: &str, role: Role, trusted: bool) -> ProcessView {
         role,
         evidence: vec![evidence],
         trusted,
+        namesakes: Vec::new(),
     };
     ProcessView {
         tool: Some(Arc::new(attribution)),

@@ -71,16 +71,20 @@ pub struct Judgement {
     pub purpose: Option<Arc<str>>,
     /// One sentence for a person.
     pub why: Arc<str>,
+    /// The banned tool that the process belongs to or bears the name of, if the verdict is about
+    /// that and not about the endpoint.
+    pub banned: Option<Arc<Tool>>,
 }
 
 impl Judgement {
     fn new(verdict: Verdict, rule: &'static str, why: String) -> Judgement {
-        let (purpose, why) = (None, why.into());
+        let why = why.into();
         Judgement {
             verdict,
             rule,
-            purpose,
+            purpose: None,
             why,
+            banned: None,
         }
     }
 
@@ -198,23 +202,50 @@ impl Policy {
         self.banned.iter().any(|banned| banned.id == tool.id)
     }
 
+    /// The banned tool that a process belongs to, or else one whose name it bears.
+    #[must_use]
+    pub fn banned_tool<'a>(&self, member: &'a Attribution) -> Option<&'a Arc<Tool>> {
+        let tools = std::iter::once(&member.tool).chain(&member.namesakes);
+        tools.into_iter().find(|tool| self.bans(tool))
+    }
+
     /// What the presence of a process means, whatever it does.
     #[must_use]
     pub fn judge_presence(&self, process: &ProcessView) -> Judgement {
-        match &process.tool {
-            Some(member) if self.bans(&member.tool) => banned(member),
-            _ => self.not_judged.clone(),
-        }
+        let banned = process.tool.as_ref().and_then(|it| self.judge_banned(it));
+        banned.unwrap_or_else(|| self.not_judged.clone())
     }
 
     /// What a flow means.
     #[must_use]
     pub fn judge_flow(&self, catalog: &Catalog, flow: &FlowFacts<'_>) -> Judgement {
         match &flow.process.tool {
-            Some(member) if self.bans(&member.tool) => banned(member),
-            Some(member) => judge_member(catalog, flow, member),
+            Some(member) => self
+                .judge_banned(member)
+                .unwrap_or_else(|| judge_member(catalog, flow, member)),
             None => self.judge_stranger(catalog, flow),
         }
+    }
+
+    /// A process of a banned tool, whatever it does. One that merely bears the tool's name counts:
+    /// a ban is not escaped by an unusual place of installation, nor below another tool.
+    fn judge_banned(&self, member: &Attribution) -> Option<Judgement> {
+        let tool = self.banned_tool(member)?;
+        let how = if tool.id == member.tool.id {
+            let evidence = member.evidence.first().map_or("none", Evidence::kind);
+            let role = member.role.name();
+            format!("the process belongs to it as {role}, evidence {evidence}")
+        } else {
+            let own = &member.tool.name;
+            format!("the process, or one between it and {own}, bears its name")
+        };
+        let why = format!("{} is banned; {how}", tool.name);
+        let judgement = Judgement::new(Verdict::Denied, rule::BANNED_TOOL, why);
+        let banned = Some(Arc::clone(tool));
+        Some(Judgement {
+            banned,
+            ..judgement
+        })
     }
 
     /// A flow of a process that belongs to no known tool: judged if it reaches an AI provider.
@@ -246,15 +277,6 @@ impl Policy {
             |tool: &&Arc<Tool>| tool.id == provider.owner || tool.vendor == provider.vendor;
         self.banned.iter().find(serves)
     }
-}
-
-/// A process of a banned tool, whatever it does. One that merely bears the tool's name counts:
-/// a ban is not escaped by an unusual place of installation.
-fn banned(member: &Attribution) -> Judgement {
-    let (tool, role) = (&member.tool.name, member.role.name());
-    let evidence = member.evidence.first().map_or("none", Evidence::kind);
-    let why = format!("{tool} is banned; the process belongs to it as {role}, evidence {evidence}");
-    Judgement::new(Verdict::Denied, rule::BANNED_TOOL, why)
 }
 
 /// A flow of a tool that is not banned.
@@ -653,6 +675,35 @@ mod tests {
             let judgement = policy(banned).judge_presence(&process);
             assert_eq!(judgement.verdict, Verdict::NotJudged);
         }
+    }
+
+    #[test]
+    fn the_name_of_a_banned_tool_is_not_borne_below_another_either() {
+        let claude = Arc::clone(catalog().tool("claude-code").unwrap());
+        let mut codex = member("codex-cli", Role::OtherChild, true);
+        Arc::make_mut(codex.tool.as_mut().unwrap())
+            .namesakes
+            .push(Arc::clone(&claude));
+        let judge = |banned| policy(&[banned]).judge_presence(&codex);
+        let judgement = judge("claude-code");
+        check(
+            &judgement,
+            Verdict::Denied,
+            rule::BANNED_TOOL,
+            "Claude Code is banned; the process, or one between it and Codex CLI, bears its name",
+        );
+        assert_eq!(judgement.banned, Some(claude));
+        let names = &[own("api.openai.com")];
+        let case = |banned| Case {
+            process: codex.clone(),
+            to: REMOTE,
+            names,
+            banned,
+        };
+        assert_eq!(case(&["claude-code"]).judge().verdict, Verdict::Denied);
+        assert_eq!(case(&[]).judge().verdict, Verdict::Expected);
+        // Its own tool counts first.
+        assert_eq!(judge("codex-cli").banned.unwrap().id.as_ref(), "codex-cli");
     }
 
     #[test]
