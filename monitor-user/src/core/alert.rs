@@ -414,6 +414,14 @@ mod tests {
             Verdict::Denied,
             "banned-tool critical endpoint=evil.test role=unidentified tool=unidentified verdict=denied",
         );
+        let to_banned = JudgedFlow {
+            judgement: judged(Verdict::Denied),
+            ..flow(claude(Role::Main), Verdict::Denied)
+        };
+        assert_eq!(
+            shown(Cause::of_flow(&to_banned)),
+            "banned-tool critical endpoint=evil.test role=main tool=claude-code verdict=denied",
+        );
         check_cause(
             stranger("/bin/python3"),
             Verdict::Undeclared,

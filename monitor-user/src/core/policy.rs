@@ -222,7 +222,7 @@ impl Policy {
         match &flow.process.tool {
             Some(member) => self
                 .judge_banned(member)
-                .unwrap_or_else(|| judge_member(catalog, flow, member)),
+                .unwrap_or_else(|| self.judge_member(catalog, flow, member)),
             None => self.judge_stranger(catalog, flow),
         }
     }
@@ -250,25 +250,52 @@ impl Policy {
 
     /// A flow of a process that belongs to no known tool: judged if it reaches an AI provider.
     fn judge_stranger(&self, catalog: &Catalog, flow: &FlowFacts<'_>) -> Judgement {
-        let provided = flow
-            .name
-            .map(|name| (&name.name, catalog.provider(&name.name)));
-        let Some((host, Some(provider))) = provided else {
+        let Some((whose, provider)) = provided(catalog, flow) else {
             return self.not_judged.clone();
         };
-        let whose = format!("{host} is {}'s ({})", provider.vendor, provider.purpose);
-        let judgement = if let Some(tool) = self.banned_product(&provider) {
-            let why = format!("{whose}, whose {} is banned", tool.name);
-            Judgement::new(Verdict::Denied, rule::BANNED_TOOL, why)
-        } else {
-            let why = format!("{whose}, and the program is no known AI tool");
-            Judgement::new(
-                Verdict::Undeclared,
-                rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM,
-                why,
-            )
-        };
-        judgement.for_purpose(&provider.purpose)
+        self.judge_banned_provider(&whose, &provider)
+            .unwrap_or_else(|| {
+                let why = format!("{whose}, and the program is no known AI tool");
+                Judgement::new(
+                    Verdict::Undeclared,
+                    rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM,
+                    why,
+                )
+                .for_purpose(&provider.purpose)
+            })
+    }
+
+    /// A flow of a tool that is not banned. To a banned tool's provider it may go only if its
+    /// manifest says so, and if it surely is the tool: a program does not escape a ban by calling
+    /// itself another tool.
+    fn judge_member(
+        &self,
+        catalog: &Catalog,
+        flow: &FlowFacts<'_>,
+        member: &Attribution,
+    ) -> Judgement {
+        if let Some(local) = judge_local(flow) {
+            return local;
+        }
+        let listed = listed(catalog, flow, member);
+        if (listed.is_none() || !member.trusted)
+            && let Some((whose, provider)) = provided(catalog, flow)
+            && let Some(denied) = self.judge_banned_provider(&whose, &provider)
+        {
+            return denied;
+        }
+        match listed {
+            Some((endpoint, fact)) => judge_listed(endpoint, fact, doubt(flow, member)),
+            None => judge_unlisted(flow, &member.tool),
+        }
+    }
+
+    /// A flow to a provider that is banned with its tool.
+    fn judge_banned_provider(&self, whose: &str, provider: &Provider) -> Option<Judgement> {
+        let tool = self.banned_product(provider)?;
+        let why = format!("{whose}, whose {} is banned", tool.name);
+        let denied = Judgement::new(Verdict::Denied, rule::BANNED_TOOL, why);
+        Some(denied.for_purpose(&provider.purpose))
     }
 
     /// The banned tool that a provider serves, or that is of its vendor.
@@ -279,11 +306,20 @@ impl Policy {
     }
 }
 
-/// A flow of a tool that is not banned.
-fn judge_member(catalog: &Catalog, flow: &FlowFacts<'_>, member: &Attribution) -> Judgement {
-    if let Some(local) = judge_local(flow) {
-        return local;
-    }
+/// The AI provider that a flow goes to by name, and a clause that says so.
+fn provided(catalog: &Catalog, flow: &FlowFacts<'_>) -> Option<(String, Provider)> {
+    let host = &flow.name?.name;
+    let provider = catalog.provider(host)?;
+    let whose = format!("{host} is {}'s ({})", provider.vendor, provider.purpose);
+    Some((whose, provider))
+}
+
+/// The entry of the tool's manifest that a flow fits, and a clause that says so.
+fn listed<'a>(
+    catalog: &'a Catalog,
+    flow: &FlowFacts<'_>,
+    member: &Attribution,
+) -> Option<(&'a ManifestEndpoint, String)> {
     let (tool, version) = (&member.tool, member.version.as_deref());
     let by_name = |name: &NameEvidence| {
         let endpoint = catalog.endpoint(tool, &name.name, version)?;
@@ -294,14 +330,10 @@ fn judge_member(catalog: &Catalog, flow: &FlowFacts<'_>, member: &Attribution) -
         let endpoint = catalog.endpoint_ip(tool, ip, version)?;
         Some((endpoint, ip.to_string(), NameSource::ManifestIp))
     };
-    match flow.name.and_then(by_name).or_else(by_address) {
-        Some((endpoint, what, source)) => {
-            let (tool, purpose, how) = (&tool.name, &endpoint.purpose, how_known(source));
-            let fact = format!("{what} is in {tool}'s manifest ({purpose}), {how}");
-            judge_listed(endpoint, fact, doubt(flow, member))
-        }
-        None => judge_unlisted(flow, tool),
-    }
+    let (endpoint, what, source) = flow.name.and_then(by_name).or_else(by_address)?;
+    let (tool, purpose, how) = (&tool.name, &endpoint.purpose, how_known(source));
+    let fact = format!("{what} is in {tool}'s manifest ({purpose}), {how}");
+    Some((endpoint, fact))
 }
 
 /// A flow that stays on this host or goes to its resolver. An address of this host that has a
@@ -735,6 +767,57 @@ mod tests {
             rule::BANNED_TOOL,
             "api.openai.com is OpenAI's (api), whose Codex CLI is banned",
         );
+    }
+
+    #[test]
+    fn another_tools_name_does_not_open_the_way_to_a_banned_tools_provider() {
+        let judge = |trusted, banned: &[&str]| {
+            let names = &[own("api.openai.com")];
+            let process = member("claude-code", Role::Main, trusted);
+            Case {
+                process,
+                to: REMOTE,
+                names,
+                banned,
+            }
+            .judge()
+        };
+        for trusted in [true, false] {
+            let denied = judge(trusted, &["codex-cli"]);
+            check(
+                &denied,
+                Verdict::Denied,
+                rule::BANNED_TOOL,
+                "api.openai.com is OpenAI's (api), whose Codex CLI is banned",
+            );
+            assert_eq!(
+                (denied.banned, denied.purpose.as_deref()),
+                (None, Some("api"))
+            );
+            assert_eq!(judge(trusted, &[]).verdict, Verdict::Undeclared);
+        }
+    }
+
+    #[test]
+    fn a_manifest_opens_the_way_to_a_banned_tools_provider_for_the_tool_itself_only() {
+        let catalog = Catalog::embedded().unwrap();
+        let config = PolicyConfig {
+            banned: vec!["claude-code".to_owned()],
+        };
+        let policy = Policy::new(&config, &catalog).unwrap();
+        for (trusted, verdict) in [(true, Verdict::Expected), (false, Verdict::Denied)] {
+            let mut process = member("codex-cli", Role::Main, trusted);
+            let tool = Arc::clone(catalog.tool("copilot-language-server").unwrap());
+            Arc::make_mut(process.tool.as_mut().unwrap()).tool = tool;
+            let facts = FlowFacts {
+                process: &process,
+                exact: true,
+                remote: tcp(REMOTE),
+                to_resolver: false,
+                name: Some(&own("api.anthropic.com")),
+            };
+            assert_eq!(policy.judge_flow(&catalog, &facts).verdict, verdict);
+        }
     }
 
     #[track_caller]
