@@ -58,6 +58,8 @@ pub fn executed(process: ProcessKey, parent: ProcessKey, command: &[&str]) -> Pr
         exe: command.first().copied().unwrap_or_default().to_owned(),
         exe_file: ExeFile::default(),
         args: command.iter().map(|&arg| arg.to_owned()).collect(),
+        script: None,
+        package_version: None,
         exe_truncated: false,
         args_truncated: false,
         found: false,
