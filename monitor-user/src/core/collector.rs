@@ -21,6 +21,7 @@ use monitor_common::flow::ProcessKey;
 use super::alert::{self, ALERTS_MAX, Alert, AlertBook, AlertTiming, Cause};
 use super::attribute::{Ancestor, attribute};
 use super::catalog::Catalog;
+use super::catalog::program::Image;
 use super::event::{
     BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowOpened,
     ProcessExecuted, ProcessExited, ProcessForked, SocketCookie,
@@ -224,7 +225,13 @@ impl Collector {
             pid: lineage.ancestor_pid,
             attribution: ancestor.tool.as_ref(),
         });
-        let tool = attribute(&self.catalog, &event.exe, &event.args, ancestor);
+        let image = Image {
+            exe: &event.exe,
+            args: &event.args,
+            script: event.script.as_deref(),
+            package_version: event.package_version.as_deref(),
+        };
+        let tool = attribute(&self.catalog, image, ancestor);
         let Inserted {
             view: process,
             limited,
@@ -679,6 +686,24 @@ mod tests {
             "start 2.1.328[100] claude-code/main not-judged",
             "open 2.1.328[100] claude-code/main > api.anthropic.com expected api",
         ]);
+    }
+
+    #[test]
+    fn a_tool_behind_npms_link_is_the_tool_of_the_package_and_of_its_version() {
+        let mut host = Host::new();
+        let process = host.fork(SHELL, 100);
+        let event = ProcessExecuted {
+            script: Some(CLI_JS.into()),
+            package_version: Some("2.1.91".into()),
+            ..executed(next(process), SHELL, &[NODE, "/usr/local/bin/claude"])
+        };
+        host.apply(Event::ProcessExecuted(Box::new(event)));
+        let Some(Effect::ProcessStarted(started)) = host.told.first() else {
+            unreachable!()
+        };
+        let member = started.process.tool.as_ref().unwrap();
+        assert_eq!((&*member.tool.id, member.trusted), ("claude-code", true));
+        assert_eq!(member.version.as_deref(), Some("2.1.91"));
     }
 
     #[test]
