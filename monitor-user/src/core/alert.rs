@@ -6,7 +6,7 @@
 //!
 //! | rule | verdict | of | severity | labels |
 //! |---|---|---|---|---|
-//! | `banned-tool` | denied | the tool's own processes | critical | tool, verdict |
+//! | `banned-tool` | denied | the tool's own processes, and any that bear its name | critical | tool, verdict |
 //! | `banned-tool` | denied | any other program | critical | tool, verdict, role, endpoint |
 //! | `unexpected-endpoint` | undeclared | tool, helper, unidentified program | warning | the same |
 //! | `unexpected-endpoint` | undeclared | other children of a tool | info | the same |
@@ -97,19 +97,23 @@ impl Cause {
 
     /// What the presence of a process gives cause to, if anything.
     #[must_use]
-    pub fn of_presence(process: &ProcessView, judgement: &Judgement) -> Option<Cause> {
-        let member = process.tool.as_ref()?;
-        (judgement.verdict == Verdict::Denied).then(|| Cause::banned(&member.tool.id))
+    pub fn of_presence(judgement: &Judgement) -> Option<Cause> {
+        judgement
+            .banned
+            .as_ref()
+            .map(|tool| Cause::banned(&tool.id))
     }
 
     /// What a flow gives cause to, if anything.
     #[must_use]
     pub fn of_flow(flow: &JudgedFlow) -> Option<Cause> {
+        if flow.judgement.banned.is_some() {
+            return Cause::of_presence(&flow.judgement);
+        }
         let (verdict, member) = (flow.judgement.verdict, flow.process.tool.as_ref());
         let role = member.map_or(Role::Unidentified, |member| member.role);
         let (rule, severity) = match (verdict, role) {
-            (Verdict::Denied, Role::Unidentified) => (rule::BANNED_TOOL, Severity::Critical),
-            (Verdict::Denied, _) => return Cause::of_presence(&flow.process, &flow.judgement),
+            (Verdict::Denied, _) => (rule::BANNED_TOOL, Severity::Critical),
             (Verdict::Undeclared, Role::Main | Role::Helper | Role::Unidentified) => {
                 (rule::UNEXPECTED_ENDPOINT, Severity::Warning)
             }
@@ -344,12 +348,21 @@ mod tests {
     use super::*;
     use crate::core::fixture::{self, at, judged, member, own, stranger, tcp};
 
+    /// A judgement; where it denies a tool, for the tool itself.
+    fn judged_for(process: &ProcessView, verdict: Verdict) -> Judgement {
+        let member = process.tool.as_ref().filter(|_| verdict == Verdict::Denied);
+        Judgement {
+            banned: member.map(|member| Arc::clone(&member.tool)),
+            ..judged(verdict)
+        }
+    }
+
     fn flow(process: ProcessView, verdict: Verdict) -> JudgedFlow {
         JudgedFlow {
+            judgement: judged_for(&process, verdict),
             process: Arc::new(process),
             remote: tcp("203.0.113.9:443"),
             names: vec![own("evil.test")],
-            judgement: judged(verdict),
             first: true,
         }
     }
@@ -387,6 +400,14 @@ mod tests {
             Verdict::Denied,
             "banned-tool critical endpoint=evil.test role=unidentified tool=unidentified verdict=denied",
         );
+        let to_banned = JudgedFlow {
+            judgement: judged(Verdict::Denied),
+            ..flow(claude(Role::Main), Verdict::Denied)
+        };
+        assert_eq!(
+            shown(Cause::of_flow(&to_banned)),
+            "banned-tool critical endpoint=evil.test role=main tool=claude-code verdict=denied",
+        );
         check_cause(
             stranger("/bin/python3"),
             Verdict::Undeclared,
@@ -415,18 +436,16 @@ mod tests {
         for verdict in [Expected, ExpectedUnverified, Local, NotJudged, Optional] {
             check_cause(member("claude-code", Role::Main, true), verdict, "");
             let process = member("claude-code", Role::Main, true);
-            assert_eq!(Cause::of_presence(&process, &judged(verdict)), None);
+            assert_eq!(Cause::of_presence(&judged_for(&process, verdict)), None);
         }
-        assert_eq!(
-            Cause::of_presence(&stranger("/bin/sh"), &judged(Verdict::Denied)),
-            None
-        );
+        let stranger = judged_for(&stranger("/bin/sh"), Verdict::Denied);
+        assert_eq!(Cause::of_presence(&stranger), None);
     }
 
     #[test]
     fn presence_and_flows_of_a_banned_tool_are_one_alert() {
         let process = member("claude-code", Role::Main, true);
-        let presence = Cause::of_presence(&process, &judged(Verdict::Denied));
+        let presence = Cause::of_presence(&judged_for(&process, Verdict::Denied));
         assert_eq!(presence, Cause::of_flow(&flow(process, Verdict::Denied)));
         assert_eq!(presence, Some(Cause::banned(&"claude-code".into())));
     }

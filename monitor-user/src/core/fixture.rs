@@ -87,6 +87,8 @@ pub fn executed(process: ProcessKey, parent: ProcessKey, command: &[&str]) -> Pr
         exe: command.first().copied().unwrap_or_default().to_owned(),
         exe_file: ExeFile::default(),
         args: command.iter().map(|&arg| arg.to_owned()).collect(),
+        script: None,
+        package_version: None,
         exe_truncated: false,
         args_truncated: false,
         found: false,
@@ -221,6 +223,7 @@ pub fn judged(verdict: Verdict) -> Judgement {
         rule: "a-rule",
         purpose: None,
         why: "because".into(),
+        banned: None,
     }
 }
 
@@ -261,6 +264,7 @@ pub fn member(id: &str, role: Role, trusted: bool) -> ProcessView {
         role,
         evidence: vec![evidence],
         trusted,
+        namesakes: Vec::new(),
     };
     ProcessView {
         tool: Some(Arc::new(attribution)),

@@ -260,6 +260,8 @@ pub enum Limit {
     /// The kernel's table of processes watched in detail is full: their repeated connections are
     /// counted, not listed.
     Watched,
+    /// The file system did not tell in time where a script lies: recognised by its argument alone.
+    Scripts,
 }
 
 impl Limit {
@@ -273,6 +275,7 @@ impl Limit {
             Limit::Queries => "queries",
             Limit::Alerts => "alerts",
             Limit::Watched => "watched",
+            Limit::Scripts => "scripts",
         }
     }
 }
