@@ -24,4 +24,4 @@ pub mod limits;
 pub mod record;
 
 /// Version of everything in this crate. Checked by the loader against the object's own copy.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

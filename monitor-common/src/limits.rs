@@ -17,6 +17,12 @@ pub const NAME_BYTES: usize = 256;
 /// Bytes kept of argv as it stood at exec, NUL-separated.
 pub const ARGS_BYTES: usize = 1024;
 
+/// Bytes kept of a script's path without links: `PATH_MAX`, as it travels through no ring.
+pub const SCRIPT_BYTES: usize = 4096;
+
+/// Bytes kept of a version: longer than any known one.
+pub const VERSION_BYTES: usize = 48;
+
 /// Bytes kept of one DNS message: the safe EDNS payload size of DNS Flag Day 2020.
 pub const DNS_BYTES: usize = 1232;
 

@@ -19,7 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::counter::COUNTERS;
 use crate::flow::{FlowKey, ProcessKey, Remote};
-use crate::limits::{ARGS_BYTES, DNS_BYTES, NAME_BYTES, PATH_BYTES};
+use crate::limits::{ARGS_BYTES, DNS_BYTES, NAME_BYTES, PATH_BYTES, SCRIPT_BYTES, VERSION_BYTES};
 
 /// [`ProcessForked`].
 pub const KIND_PROCESS_FORKED: u32 = 1;
@@ -69,7 +69,9 @@ const _: () = assert!(size_of::<ProcessForked>() == 48);
 /// A new program image, from `sched_process_exec`; or a process that is older than the monitor,
 /// from the task iterator.
 ///
-/// The tail holds `path_bytes` of path, then `args_bytes` of argv.
+/// The tail holds `path_bytes` of path, `args_bytes` of argv, then what the collector found in the
+/// file system when it read the record: `script_bytes` of a script's path, `version_bytes` of a
+/// version. The kernel leaves these two zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ProcessExecuted {
@@ -102,9 +104,17 @@ pub struct ProcessExecuted {
     pub path_bytes: u16,
     /// Bytes of argv in the tail, NUL-separated.
     pub args_bytes: u16,
+    /// Bytes of the script's path in the tail: absolute and without links. 0 if argv says the
+    /// same, the program runs no script, or it could not be found out.
+    pub script_bytes: u16,
+    /// Bytes in the tail of the version that the npm package states in which the script, or else
+    /// the executable, lies. 0 if it lies in none, or it could not be found out.
+    pub version_bytes: u16,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<ProcessExecuted>() == 96);
+const _: () = assert!(size_of::<ProcessExecuted>() == 104);
 
 /// The path has more components or bytes than [`crate::limits`] keeps; its leaf end is there.
 pub const EXEC_PATH_TRUNCATED: u32 = 1 << 0;
@@ -122,7 +132,8 @@ pub const EXEC_KERNEL_THREAD: u32 = 1 << 4;
 pub const EXEC_PATH_ROOM: usize = PATH_BYTES + NAME_BYTES;
 
 /// Longest possible exec record.
-pub const EXEC_RECORD_MAX: usize = size_of::<ProcessExecuted>() + EXEC_PATH_ROOM + ARGS_BYTES;
+pub const EXEC_RECORD_MAX: usize =
+    size_of::<ProcessExecuted>() + EXEC_PATH_ROOM + ARGS_BYTES + SCRIPT_BYTES + VERSION_BYTES;
 
 /// The end of a process (its last thread's leader), from `sched_process_exit`.
 #[repr(C)]

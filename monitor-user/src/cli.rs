@@ -107,7 +107,8 @@ pub struct PolicyArgs {
     /// Config file; without it the defaults hold
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder to read the catalog from, instead of the catalog that is built in
+    /// Folder with catalog files of your own, laid over the built-in ones: `tools/*.toml` and
+    /// `services/*.toml`
     #[arg(long, value_name = "DIR", value_parser = values::path)]
     pub catalog: Option<PathBuf>,
     /// Tool that must neither run nor connect, besides the config's; may be repeated
@@ -131,7 +132,8 @@ pub struct EventsArgs {
 pub enum CatalogCommand {
     /// One line per tool
     List {
-        /// Folder to read the catalog from, instead of the catalog that is built in
+        /// Folder with catalog files of your own, laid over the built-in ones: `tools/*.toml` and
+        /// `services/*.toml`
         #[arg(long, value_name = "DIR", value_parser = values::path)]
         catalog: Option<PathBuf>,
     },
@@ -140,7 +142,8 @@ pub enum CatalogCommand {
         /// Its identifier, as `telltale catalog list` shows it
         #[arg(value_name = "TOOL", value_parser = values::tool_id)]
         tool: String,
-        /// Folder to read the catalog from, instead of the catalog that is built in
+        /// Folder with catalog files of your own, laid over the built-in ones: `tools/*.toml` and
+        /// `services/*.toml`
         #[arg(long, value_name = "DIR", value_parser = values::path)]
         catalog: Option<PathBuf>,
     },

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use crate::host::capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON};
-use crate::host::{HostRoot, Lockdown};
+use crate::host::{HostError, HostRoot, Lockdown};
 use crate::source::{bpf, cgroup2};
 
 /// What was found.
@@ -78,24 +78,27 @@ pub fn examine(host: &HostRoot) -> Report {
 }
 
 fn examine_capabilities(page: &mut Page, host: &HostRoot) {
-    match host.capabilities() {
-        Ok(capabilities) => {
-            let missing = capabilities.missing(&[CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN]);
-            if missing.is_empty() {
-                page.good(
-                    "capabilities",
-                    "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are there",
-                );
-                return;
-            }
-            let names: Vec<&str> = missing.iter().map(|capability| capability.name).collect();
-            page.bad(
-                "capabilities",
-                &format!("{} missing: run as root", names.join(", ")),
-            );
-        }
+    match missing_capabilities(host) {
+        Ok(None) => page.good(
+            "capabilities",
+            "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are there",
+        ),
+        Ok(Some(missing)) => page.bad("capabilities", &missing),
         Err(error) => page.bad("capabilities", &error.to_string()),
     }
+}
+
+/// Which of the capabilities that are needed this process lacks, and the remedy; `None` if none.
+///
+/// # Errors
+///
+/// [`HostError`] if `/proc` cannot tell.
+pub fn missing_capabilities(host: &HostRoot) -> Result<Option<String>, HostError> {
+    let needed = [CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN];
+    let missing = host.capabilities()?.missing(&needed);
+    let names: Vec<&str> = missing.iter().map(|capability| capability.name).collect();
+    let sentence = || format!("{} missing: run as root", names.join(", "));
+    Ok((!names.is_empty()).then(sentence))
 }
 
 fn examine_lockdown(page: &mut Page, host: &HostRoot) {

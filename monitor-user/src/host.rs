@@ -2,7 +2,8 @@
 //!
 //! In: files below an injectable root. Out: typed values, or a [`HostError`] that names the file.
 //! Reads only, each of bounded length; decides nothing. One file per subject:
-//! [`capability`], [`clock`], [`mounts`], [`procfs`], [`resolvers`]; this one holds the host's identity.
+//! [`capability`], [`clock`], [`mounts`], [`procfs`], [`resolvers`], [`tree`]; this one holds the
+//! host's identity.
 
 pub mod capability;
 pub mod catalog_files;
@@ -10,6 +11,7 @@ pub mod clock;
 pub mod mounts;
 pub mod procfs;
 pub mod resolvers;
+pub mod tree;
 
 use std::fs::File;
 use std::io::{self, Read};

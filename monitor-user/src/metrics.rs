@@ -20,7 +20,8 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::clock::WallClock;
 use crate::core::attribute::Role;
-use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome};
+use crate::core::event::{BootNs, DecodeError, Outcome};
+use crate::core::policy::Judgement;
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Limit, Origin,
     ProcessEnded, ProcessStarted, ProcessView,
@@ -109,6 +110,9 @@ pub struct Metrics {
     outputs: Outputs,
 }
 
+/// Content type of [`Metrics::encode`].
+pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
+
 impl Metrics {
     /// Defines all metrics. `tools` are the ids of the catalog: the bound of the `tool` label.
     ///
@@ -152,7 +156,7 @@ impl Metrics {
             Effect::Flow(report) => self.flow(report, clock),
             Effect::FlowsCounted(counted) => self.flows_counted(counted),
             Effect::Alert(notice) => self.alerts.record(notice),
-            Effect::Books(books) => self.kernel.record(books),
+            Effect::Books(books) => self.kernel.record(&books.values),
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),
             Effect::Dns(outcome) => self.names.dns_messages.increment([outcome.name()]),
         }
@@ -251,7 +255,7 @@ impl Metrics {
     }
 
     fn flow(&self, report: &FlowReport, clock: &WallClock) {
-        let (tool, role) = self.who(&report.process);
+        let (tool, role) = self.who_opened(&report.process, &report.judgement);
         self.seen(tool, report.time, clock);
         match &report.action {
             FlowAction::Opened { .. } => {
@@ -271,7 +275,7 @@ impl Metrics {
     /// Bytes are counted here and not at the end of each flow: the flow map counts every
     /// connection, also those whose end found no room in a ring.
     fn flows_counted(&self, counted: &FlowsCounted) {
-        let (tool, role) = self.who(&counted.process);
+        let (tool, role) = self.who_opened(&counted.process, &counted.judgement);
         let delta = &counted.delta;
         if delta.connects_unreported > 0 {
             let purpose = purpose_label(counted.judgement.purpose.as_deref());
@@ -300,13 +304,16 @@ impl Metrics {
         let Some(attribution) = &process.tool else {
             return (NONE, NONE);
         };
-        let role = attribution.role;
-        let tool = match self.tools.get(&*attribution.tool.id) {
-            _ if role == Role::Unidentified => UNIDENTIFIED,
-            Some(id) => id,
-            None => OTHER,
-        };
-        (tool, role.name())
+        let tool = self.tools.get(&*attribution.tool.id);
+        (tool.map_or(OTHER, String::as_str), attribution.role.name())
+    }
+
+    /// The same for a flow: a program of no tool may be worth telling apart.
+    fn who_opened(&self, process: &ProcessView, judgement: &Judgement) -> (&str, &'static str) {
+        match process.role_in_flow(judgement) {
+            Some(role @ Role::Unidentified) => (UNIDENTIFIED, role.name()),
+            _ => self.who(process),
+        }
     }
 }
 
@@ -574,7 +581,7 @@ impl Kernel {
         let text = "`attempted` is what a hook saw; the other outcomes say what became of it and \
                     add up to it.\nLeave `attempted` out of sums over outcomes.";
         define.section("Kernel", text);
-        Ok(Kernel {
+        let kernel = Kernel {
             operations: define.mirror(
                 "telltale_kernel_operations_total",
                 "Operations that a kernel hook saw, by what became of their records.",
@@ -602,13 +609,14 @@ impl Kernel {
                 "Entries that a kernel map can hold.",
                 [MAP],
             )?,
-        })
+        };
+        // A rate needs a zero to start from, and the first scrape may come before the books.
+        kernel.record(&[0; counter::COUNTERS as usize]);
+        Ok(kernel)
     }
 
-    fn record(&self, books: &KernelCounters) {
-        let (rows, gaps) = books
-            .values
-            .split_at((counter::HOOKS * counter::OUTCOMES) as usize);
+    fn record(&self, books: &[u64; counter::COUNTERS as usize]) {
+        let (rows, gaps) = books.split_at((counter::HOOKS * counter::OUTCOMES) as usize);
         let rows = rows.chunks_exact(counter::OUTCOMES as usize);
         for (hook, row) in counter::HOOK_NAMES.into_iter().zip(rows) {
             for (outcome, value) in counter::OUTCOME_NAMES.into_iter().zip(row) {
@@ -765,7 +773,7 @@ mod tests {
     use monitor_common::flow::FlowCounters;
 
     use super::*;
-    use crate::core::event::{Endpoint, Protocol};
+    use crate::core::event::{Endpoint, KernelCounters, Protocol};
     use crate::core::policy::Verdict;
     use crate::sink::fixture::{self, CLOCK, SECOND};
 
@@ -848,11 +856,11 @@ mod tests {
     fn check_failure(outcome: Outcome, reason: &str) {
         let metrics = metrics();
         metrics.record(
-            &fixture::flow(fixture::closed(fixture::stranger(1), outcome)),
+            &fixture::flow(fixture::closed(of_tool(1, "codex", Role::Main), outcome)),
             &CLOCK,
         );
         let series =
-            format!("telltale_connection_failures_total{{reason=\"{reason}\",tool=\"none\"}}");
+            format!("telltale_connection_failures_total{{reason=\"{reason}\",tool=\"codex\"}}");
         check(&metrics, &[(&series, 1.0)]);
     }
 
@@ -917,7 +925,7 @@ mod tests {
         let metrics = metrics();
         let strange = fixture::opened(of_tool(1, "no-such-tool", Role::Git));
         let strange = FlowReport {
-            judgement: crate::core::policy::Judgement {
+            judgement: Judgement {
                 purpose: Some("no-such-purpose".into()),
                 ..fixture::judgement(Verdict::Unknown)
             },
@@ -929,10 +937,8 @@ mod tests {
             ..strange
         };
         metrics.record(&fixture::flow(strange), &CLOCK);
-        metrics.record(
-            &fixture::started(of_tool(1, "x", Role::Unidentified)),
-            &CLOCK,
-        );
+        let by_stranger = fixture::flow(fixture::opened(fixture::stranger(3)));
+        metrics.record(&by_stranger, &CLOCK);
         for version in 0..2 * VERSIONS_PER_TOOL_MAX {
             let mut process = fixture::process(2);
             let version = Some(format!("1.{version}").into());
@@ -953,7 +959,8 @@ mod tests {
                 ),
                 ("telltale_flow_names_total{source=\"none\"}", 1.0),
                 (
-                    "telltale_processes_started_total{role=\"unidentified\",tool=\"unidentified\"}",
+                    "telltale_connections_total{purpose=\"api\",role=\"unidentified\",\
+                 tool=\"unidentified\",transport=\"tcp\",verdict=\"expected\"}",
                     1.0,
                 ),
                 (
@@ -1004,6 +1011,15 @@ mod tests {
         let remainder = "telltale_books_remainder{hook=\"connect6\"}";
         let gap = "telltale_kernel_gap_total{reason=\"watched_full\"}";
         let (a, d) = (at(counter::ATTEMPTED), at(counter::DELIVERED));
+        check(
+            &metrics,
+            &[
+                (&attempted, 0.0),
+                (&delivered, 0.0),
+                (remainder, 0.0),
+                (gap, 0.0),
+            ],
+        );
         metrics.record(
             &books(&[(a, 10), (d, 7), (counter::GAP_WATCHED_FULL, 1)]),
             &CLOCK,

@@ -114,6 +114,9 @@ pub async fn run(
             _ = poll.tick() => {
                 live.poll(|record, now| line.record(record, now)).context("the kernel side failed")?;
                 watch(&mut line, &mut live);
+                for _ in 0..live.take_skipped_scripts() {
+                    line.sinks.metrics.record(&Effect::Limited(Limit::Scripts), &line.sinks.clock);
+                }
             }
             _ = sweep.tick() => {
                 line.sinks.clock = WallClock { offset_ns: clock::wall_offset_ns() };

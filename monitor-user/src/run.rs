@@ -185,10 +185,7 @@ impl Prepared {
                 processes: config.limits.processes,
                 flows: config.limits.flows,
                 alerts: config.limits.alerts,
-                names: NameLimits {
-                    total: config.limits.names,
-                    ..NameLimits::default()
-                },
+                names: NameLimits::of(config.limits.names),
             },
             alerts: AlertTiming {
                 resend: config.alerts.resend,
@@ -247,10 +244,6 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let prepared = Prepared::new(Config::load(args.policy.config.as_deref(), &args.flags())?)?;
     let info = host_info(&host)?;
     let listeners = http::bind(&prepared.config.web.listen_addresses).await?;
-    for listener in &listeners {
-        let path = &prepared.config.web.telemetry_path;
-        tracing::info!("metrics on http://{}{path}", listener.local_addr()?);
-    }
     let started = clock::now();
     let recorder = match &args.record {
         Some(path) => {
@@ -277,7 +270,13 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let options = Options {
         report_all: prepared.config.events.scope == EventsScope::All,
     };
-    let live = Live::start(&host, options)?;
+    let live = Live::start(&host, options).map_err(|error| {
+        // Said only after the kernel refused: some kernels are content with CAP_SYS_ADMIN alone.
+        match doctor::missing_capabilities(&host) {
+            Ok(Some(missing)) => error.context(missing),
+            _ => error,
+        }
+    })?;
     for program in Kernel::programs() {
         prepared.metrics.set_hook_attached(program, true);
     }
@@ -289,6 +288,10 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         telemetry_path: prepared.config.web.telemetry_path,
     };
     tracing::info!("watching this host with kernel object sha256:{OBJECT_DIGEST}");
+    for listener in &listeners {
+        let path = &web.telemetry_path;
+        tracing::info!("metrics on http://{}{path}", listener.local_addr()?);
+    }
     let (stop_web, web_stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(http::serve(listeners, web, async {
         let _ = web_stopped.await; // A dropped sender means stop as well.

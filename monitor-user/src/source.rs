@@ -12,3 +12,4 @@ pub mod live;
 pub mod offsets;
 pub mod order;
 pub mod recording;
+pub mod scripts;

@@ -6,7 +6,7 @@
 //!
 //! | rule | verdict | of | severity | labels |
 //! |---|---|---|---|---|
-//! | `banned-tool` | denied | the tool's own processes | critical | tool, verdict |
+//! | `banned-tool` | denied | the tool's own processes, and any that bear its name | critical | tool, verdict |
 //! | `banned-tool` | denied | any other program | critical | tool, verdict, role, endpoint |
 //! | `unexpected-endpoint` | undeclared | tool, helper, unidentified program | warning | the same |
 //! | `unexpected-endpoint` | undeclared | other children of a tool | info | the same |
@@ -26,9 +26,6 @@ use super::event::{BootNs, Endpoint};
 use super::flow::JudgedFlow;
 use super::policy::{Judgement, Verdict, rule};
 use super::report::{AlertState, Limit, ProcessView};
-
-/// Alerts that fire at one time by default: more than a person can read, few enough to send.
-pub const ALERTS_MAX: usize = 10_000;
 
 /// Bytes of one annotation. Receivers reject or cut large alerts; the event log has it all.
 const ANNOTATION_BYTES_MAX: usize = 1024;
@@ -100,19 +97,23 @@ impl Cause {
 
     /// What the presence of a process gives cause to, if anything.
     #[must_use]
-    pub fn of_presence(process: &ProcessView, judgement: &Judgement) -> Option<Cause> {
-        let member = process.tool.as_ref()?;
-        (judgement.verdict == Verdict::Denied).then(|| Cause::banned(&member.tool.id))
+    pub fn of_presence(judgement: &Judgement) -> Option<Cause> {
+        judgement
+            .banned
+            .as_ref()
+            .map(|tool| Cause::banned(&tool.id))
     }
 
     /// What a flow gives cause to, if anything.
     #[must_use]
     pub fn of_flow(flow: &JudgedFlow) -> Option<Cause> {
+        if flow.judgement.banned.is_some() {
+            return Cause::of_presence(&flow.judgement);
+        }
         let (verdict, member) = (flow.judgement.verdict, flow.process.tool.as_ref());
         let role = member.map_or(Role::Unidentified, |member| member.role);
         let (rule, severity) = match (verdict, role) {
-            (Verdict::Denied, Role::Unidentified) => (rule::BANNED_TOOL, Severity::Critical),
-            (Verdict::Denied, _) => return Cause::of_presence(&flow.process, &flow.judgement),
+            (Verdict::Denied, _) => (rule::BANNED_TOOL, Severity::Critical),
             (Verdict::Undeclared, Role::Main | Role::Helper | Role::Unidentified) => {
                 (rule::UNEXPECTED_ENDPOINT, Severity::Warning)
             }
@@ -199,7 +200,6 @@ fn in_words(evidence: &Evidence) -> String {
             format!("below {ancestor_exe} (pid {ancestor_pid})")
         }
         Evidence::Name { name } => name.to_string(),
-        Evidence::Endpoint { host } => host.to_string(),
     };
     format!("{}: {what}", evidence.kind())
 }
@@ -222,20 +222,10 @@ fn shortened(mut text: String) -> String {
 /// When firing alerts are told again, and when they are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertTiming {
-    /// A firing alert is told again after this. Default 60 s: Alertmanager takes an alert for
-    /// resolved that it has not heard of for `resolve_timeout`, by default 5 minutes.
+    /// A firing alert is told again after this.
     pub resend: Duration,
-    /// An alert is resolved when its cause has not been seen for this long. Default 300 s.
+    /// An alert is resolved when its cause has not been seen for this long.
     pub resolve_after: Duration,
-}
-
-impl Default for AlertTiming {
-    fn default() -> Self {
-        AlertTiming {
-            resend: Duration::from_secs(60),
-            resolve_after: Duration::from_secs(300),
-        }
-    }
 }
 
 /// The alerts that fire now.
@@ -356,14 +346,23 @@ impl AlertBook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::fixture::{at, judged, member, own, stranger, tcp};
+    use crate::core::fixture::{self, at, judged, member, own, stranger, tcp};
+
+    /// A judgement; where it denies a tool, for the tool itself.
+    fn judged_for(process: &ProcessView, verdict: Verdict) -> Judgement {
+        let member = process.tool.as_ref().filter(|_| verdict == Verdict::Denied);
+        Judgement {
+            banned: member.map(|member| Arc::clone(&member.tool)),
+            ..judged(verdict)
+        }
+    }
 
     fn flow(process: ProcessView, verdict: Verdict) -> JudgedFlow {
         JudgedFlow {
+            judgement: judged_for(&process, verdict),
             process: Arc::new(process),
             remote: tcp("203.0.113.9:443"),
             names: vec![own("evil.test")],
-            judgement: judged(verdict),
             first: true,
         }
     }
@@ -401,6 +400,14 @@ mod tests {
             Verdict::Denied,
             "banned-tool critical endpoint=evil.test role=unidentified tool=unidentified verdict=denied",
         );
+        let to_banned = JudgedFlow {
+            judgement: judged(Verdict::Denied),
+            ..flow(claude(Role::Main), Verdict::Denied)
+        };
+        assert_eq!(
+            shown(Cause::of_flow(&to_banned)),
+            "banned-tool critical endpoint=evil.test role=main tool=claude-code verdict=denied",
+        );
         check_cause(
             stranger("/bin/python3"),
             Verdict::Undeclared,
@@ -429,18 +436,16 @@ mod tests {
         for verdict in [Expected, ExpectedUnverified, Local, NotJudged, Optional] {
             check_cause(member("claude-code", Role::Main, true), verdict, "");
             let process = member("claude-code", Role::Main, true);
-            assert_eq!(Cause::of_presence(&process, &judged(verdict)), None);
+            assert_eq!(Cause::of_presence(&judged_for(&process, verdict)), None);
         }
-        assert_eq!(
-            Cause::of_presence(&stranger("/bin/sh"), &judged(Verdict::Denied)),
-            None
-        );
+        let stranger = judged_for(&stranger("/bin/sh"), Verdict::Denied);
+        assert_eq!(Cause::of_presence(&stranger), None);
     }
 
     #[test]
     fn presence_and_flows_of_a_banned_tool_are_one_alert() {
         let process = member("claude-code", Role::Main, true);
-        let presence = Cause::of_presence(&process, &judged(Verdict::Denied));
+        let presence = Cause::of_presence(&judged_for(&process, Verdict::Denied));
         assert_eq!(presence, Cause::of_flow(&flow(process, Verdict::Denied)));
         assert_eq!(presence, Some(Cause::banned(&"claude-code".into())));
     }
@@ -498,7 +503,7 @@ mod tests {
 
     #[test]
     fn an_alert_fires_once_is_told_again_and_is_resolved() {
-        let mut book = AlertBook::new(AlertTiming::default(), 10);
+        let mut book = AlertBook::new(fixture::TIMING, 10);
         assert_eq!(raise(&mut book, "a", 0), Ok(true));
         assert_eq!(raise(&mut book, "a", 10), Ok(false));
         assert_eq!(swept(&mut book, 59), [""; 0]);
@@ -513,7 +518,7 @@ mod tests {
 
     #[test]
     fn an_alert_that_is_kept_is_not_resolved_and_one_that_is_not_there_is_not_made() {
-        let mut book = AlertBook::new(AlertTiming::default(), 10);
+        let mut book = AlertBook::new(fixture::TIMING, 10);
         raise(&mut book, "a", 0).unwrap();
         book.keep(&cause("a"), at(299));
         book.keep(&cause("b"), at(299));
@@ -523,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_full_book_refuses_new_alerts_and_keeps_counting_old_ones() {
-        let mut book = AlertBook::new(AlertTiming::default(), 2);
+        let mut book = AlertBook::new(fixture::TIMING, 2);
         for tool in ["b", "a"] {
             assert_eq!(raise(&mut book, tool, 0), Ok(true));
         }
@@ -535,7 +540,7 @@ mod tests {
 
     #[test]
     fn details_are_those_of_the_first_occurrence() {
-        let mut book = AlertBook::new(AlertTiming::default(), 2);
+        let mut book = AlertBook::new(fixture::TIMING, 2);
         let details = || BTreeMap::from([("pid", "1".into())]);
         let fired = book.raise(cause("a"), at(1), details).unwrap().unwrap();
         assert_eq!(

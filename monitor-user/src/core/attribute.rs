@@ -1,11 +1,11 @@
 //! Which AI tool a process belongs to, and why we say so.
 //!
-//! In: a program image (exe path, argv), its parent's attribution, the catalog.
+//! In: a program image, its parent's attribution, the catalog.
 //! Out: an [`Attribution`] with its evidence, strongest first, or `None`.
 
 use std::sync::Arc;
 
-use super::catalog::program::{Interpreter, Program, Target, base_name};
+use super::catalog::program::{Image, Interpreter, Program, Target, base_name, npm_package};
 use super::catalog::recogniser::{Part, Recognition, Sign};
 use super::catalog::{Catalog, Tool};
 
@@ -14,7 +14,7 @@ use super::catalog::{Catalog, Tool};
 pub struct Attribution {
     /// The tool, from the catalog.
     pub tool: Arc<Tool>,
-    /// Its version where the path says so; `None` is "unknown".
+    /// Its version where its path or its npm package says so; `None` is "unknown".
     pub version: Option<Arc<str>>,
     /// What the process does for the tool.
     pub role: Role,
@@ -23,6 +23,9 @@ pub struct Attribution {
     /// The evidence is a known layout (or descent from one). `false`: a name alone, which
     /// counts towards a ban and never towards an allowance.
     pub trusted: bool,
+    /// Other tools whose names it bears, or a process between it and the tool that it descends
+    /// from. They count towards a ban like its own tool, and towards nothing else. No duplicates.
+    pub namesakes: Vec<Arc<Tool>>,
 }
 
 /// What a process does for its tool.
@@ -42,7 +45,7 @@ pub enum Role {
     Git,
     /// Any other program below the tool.
     OtherChild,
-    /// No tool is known: a program that reaches an AI provider.
+    /// None: a program of no known tool, in a flow to an AI provider. Nothing descends from it.
     Unidentified,
 }
 
@@ -71,11 +74,11 @@ pub enum Evidence {
         /// The glob.
         glob: Arc<str>,
     },
-    /// An argument at exec is a script path that matches a glob of the catalog.
+    /// The path of the script that it runs matches a glob of the catalog.
     Script {
         /// The glob.
         glob: Arc<str>,
-        /// The argument.
+        /// Where the script lies, or what the argument says if that is not known or says more.
         path: Arc<str>,
     },
     /// The executable's path matches a helper glob of the catalog.
@@ -95,11 +98,6 @@ pub enum Evidence {
         /// The name.
         name: Arc<str>,
     },
-    /// It reaches an endpoint of this provider.
-    Endpoint {
-        /// The host name.
-        host: Arc<str>,
-    },
 }
 
 impl Evidence {
@@ -112,7 +110,6 @@ impl Evidence {
             Evidence::Helper { .. } => "helper",
             Evidence::Lineage { .. } => "lineage",
             Evidence::Name { .. } => "name",
-            Evidence::Endpoint { .. } => "endpoint",
         }
     }
 }
@@ -128,33 +125,32 @@ pub struct Ancestor<'a> {
     pub attribution: Option<&'a Arc<Attribution>>,
 }
 
-/// Attribution of a new image given its own path and argv and its parent's attribution.
+/// Attribution of a new image given what it shows itself and its parent's attribution.
 ///
 /// What the image shows itself wins: a Qoder that a Claude's shell starts is Qoder's. Else it is
-/// the tool's that started it, in the role that its program has there.
+/// the tool's that started it, in the role that its program has there. A mere name wins over
+/// nothing: else a banned tool's children would escape the ban under the name of another tool.
 #[must_use]
 pub fn attribute(
     catalog: &Catalog,
-    exe: &str,
-    args: &[String],
+    image: Image<'_>,
     parent: Option<Ancestor<'_>>,
 ) -> Option<Attribution> {
-    let own = catalog.recognise(exe, args);
-    let inherited = parent.and_then(|parent| inherit(parent, exe, args));
+    let own = catalog.recognise(image);
+    let inherited = parent.and_then(|parent| inherit(parent, image));
     match (own, inherited) {
         (Some(own), Some(inherited)) if own.tool.id == inherited.tool.id => {
             Some(join(own, inherited))
         }
+        (Some(own), Some(inherited)) if !own.trusted => Some(add_namesake(inherited, &own)),
         (Some(own), _) => Some(Attribution::from(own)),
         (None, inherited) => inherited,
     }
 }
 
 /// The parent's tool, seen from its child.
-fn inherit(parent: Ancestor<'_>, exe: &str, args: &[String]) -> Option<Attribution> {
-    let of_parent = parent
-        .attribution
-        .filter(|known| known.role != Role::Unidentified)?;
+fn inherit(parent: Ancestor<'_>, image: Image<'_>) -> Option<Attribution> {
+    let of_parent = parent.attribution?;
     let lineage = match of_parent.evidence.first() {
         Some(Evidence::Lineage { .. }) => of_parent.evidence.first().cloned()?,
         _ => Evidence::Lineage {
@@ -165,9 +161,10 @@ fn inherit(parent: Ancestor<'_>, exe: &str, args: &[String]) -> Option<Attributi
     Some(Attribution {
         tool: Arc::clone(&of_parent.tool),
         version: of_parent.version.clone(),
-        role: role_below(exe, args),
+        role: role_below(image),
         evidence: vec![lineage],
         trusted: of_parent.trusted,
+        namesakes: of_parent.namesakes.clone(),
     })
 }
 
@@ -179,11 +176,27 @@ fn join(own: Recognition, inherited: Attribution) -> Attribution {
     let mut joined = Attribution::from(own);
     joined.version = joined.version.or(inherited.version);
     joined.trusted = trusted;
+    joined.namesakes = inherited.namesakes;
     joined.evidence.extend(inherited.evidence);
     if !own_is_stronger {
         joined.evidence.reverse();
     }
     joined
+}
+
+/// A part of one tool that bears the name of another.
+fn add_namesake(mut inherited: Attribution, own: &Recognition) -> Attribution {
+    let name = match &own.sign {
+        Sign::Name { name } => Arc::clone(name),
+        Sign::Script { path, .. } => base_name(path).into(),
+        Sign::Exe { glob } | Sign::Helper { glob } => base_name(glob).into(),
+    };
+    inherited.evidence.push(Evidence::Name { name });
+    let known = |tool: &Arc<Tool>| tool.id == own.tool.id;
+    if !inherited.namesakes.iter().any(known) {
+        inherited.namesakes.push(Arc::clone(&own.tool));
+    }
+    inherited
 }
 
 impl From<Recognition> for Attribution {
@@ -205,11 +218,12 @@ impl From<Recognition> for Attribution {
             role,
             evidence: vec![evidence],
             trusted,
+            namesakes: Vec::new(),
         }
     }
 }
 
-/// Programs that contain others, and tell which by argv[0].
+/// Programs that contain others, and tell which by `argv[0]`.
 const MULTI_CALL: [&str; 2] = ["busybox", "toybox"];
 
 /// Package managers, by the file name of the program or its script, without an extension.
@@ -254,8 +268,8 @@ const PACKAGE_MANAGERS: [&str; 34] = [
 const APT_METHODS: &str = "/apt/methods/";
 
 /// What a program does below a tool, by what it is.
-fn role_below(exe: &str, args: &[String]) -> Role {
-    let program = Program::of(exe, args, |_| false);
+fn role_below(image: Image<'_>) -> Role {
+    let program = Program::of(image, |_| false);
     let name = if MULTI_CALL.contains(&program.name) {
         program.alias
     } else {
@@ -264,18 +278,26 @@ fn role_below(exe: &str, args: &[String]) -> Role {
     if Interpreter::of(name) == Some(Interpreter::Shell) {
         return Role::Shell;
     }
-    let (run, package) = match &program.target {
-        Some(Target::Script(path)) => (stem(base_name(path)), npm_package(path)),
-        Some(Target::Module(module)) => (*module, None),
+    let run = match &program.target {
+        Some(Target::Script(path)) => stem(base_name(path)),
+        Some(Target::Module(module)) => module,
         // A process may have put its title into argv[0].
-        None if program.interpreter.is_some() => (program.alias, None),
-        None => (name, None),
+        None if program.interpreter.is_some() => program.alias,
+        None => name,
     };
-    if run == "git" || run.starts_with("git-") {
+    // A link may say what a script is (`mcp-server-github`), or else what it leads to
+    // (`…/npm/bin/npm-cli.js`).
+    let runs = [
+        Some(run),
+        program.resolved.map(|path| stem(base_name(path))),
+    ];
+    let package = program.script().and_then(npm_package).map(|(_, name)| name);
+    let is = |test: fn(&str) -> bool| runs.into_iter().flatten().any(test);
+    if is(|run| run == "git" || run.starts_with("git-")) {
         Role::Git
-    } else if PACKAGE_MANAGERS.contains(&run) || exe.contains(APT_METHODS) {
+    } else if is(|run| PACKAGE_MANAGERS.contains(&run)) || image.exe.contains(APT_METHODS) {
         Role::PackageManager
-    } else if says_mcp(run) || package.is_some_and(says_mcp) {
+    } else if is(says_mcp) || package.is_some_and(says_mcp) {
         Role::McpServer
     } else {
         Role::OtherChild
@@ -285,18 +307,6 @@ fn role_below(exe: &str, args: &[String]) -> Role {
 /// The file name without its last extension.
 fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
-}
-
-/// The npm package that a script lies in: `@scope/name` or `name`.
-fn npm_package(path: &str) -> Option<&str> {
-    let (_, inside) = path.rsplit_once("node_modules/")?;
-    let scope = if inside.starts_with('@') {
-        inside.find('/')? + 1
-    } else {
-        0
-    };
-    let end = inside[scope..].find('/')?;
-    Some(&inside[..scope + end])
 }
 
 /// One word of the name is `mcp`, or it is of the protocol's own packages.
@@ -318,7 +328,8 @@ mod tests {
     }
 
     /// What a chain of images (exe, argv), each started by the one before, is attributed to:
-    /// tool, role, kinds of evidence, trust.
+    /// tool, role, kinds of evidence, trust. After argv may follow ` -> ` and where the script
+    /// lies, then ` @ ` and the version of its package.
     #[track_caller]
     fn check(chain: &[(&str, &str)], expect: Option<(&str, Role, &str, bool)>) {
         let last = last(chain);
@@ -355,10 +366,23 @@ mod tests {
                 pid: *pid,
                 attribution: attribution.as_ref(),
             });
-            let found = attribute(&CATALOG, exe, &words(command), ancestor);
+            let (command, version) = split(command, " @ ");
+            let (command, script) = split(command, " -> ");
+            let image = Image {
+                exe,
+                args: &words(command),
+                script,
+                package_version: version,
+            };
+            let found = attribute(&CATALOG, image, ancestor);
             parent = Some((exe, pid, found.map(Arc::new)));
         }
         parent?.2
+    }
+
+    fn split<'a>(text: &'a str, at: &str) -> (&'a str, Option<&'a str>) {
+        let halves = text.split_once(at);
+        halves.map_or((text, None), |(before, after)| (before, Some(after)))
     }
 
     const CLAUDE: (&str, &str) = ("/home/u/.local/share/claude/versions/2.1.328", "claude");
@@ -426,6 +450,58 @@ mod tests {
             "cursor-agent",
             "script",
         );
+    }
+
+    #[test]
+    fn a_link_is_the_script_that_it_leads_to() {
+        #[track_caller]
+        fn linked(command: &str, expect: Option<(&str, &str, bool)>) {
+            let expect = expect.map(|(tool, kind, trusted)| (tool, Role::Main, kind, trusted));
+            check(&[("/usr/bin/node", command)], expect);
+        }
+        let gemini = "/usr/lib/node_modules/@google/gemini-cli/bundle/gemini.js";
+        linked(
+            &format!("node /usr/local/bin/gemini -> {gemini}"),
+            Some(("gemini-cli", "script", true)),
+        );
+        linked(
+            &format!("node gemini.js -> {gemini}"),
+            Some(("gemini-cli", "script", true)),
+        );
+        // Whatever the link is called.
+        linked(
+            &format!("node /usr/local/bin/claude -> {gemini}"),
+            Some(("gemini-cli", "script", true)),
+        );
+        // A path that leads out of the tool's layout is no more than a name.
+        linked(
+            &format!("node {gemini} -> /home/u/src/gemini.js"),
+            Some(("gemini-cli", "script", false)),
+        );
+        linked(
+            "node /usr/local/bin/gemini -> /home/u/src/main.js",
+            Some(("gemini-cli", "script", false)),
+        );
+        linked(
+            "node /srv/x -> /srv/gemini",
+            Some(("gemini-cli", "name", false)),
+        );
+        linked("node /srv/x -> /srv/y", None);
+        linked(&format!("node -e 1 -> {gemini}"), None);
+        let aider = "/home/u/.local/share/pipx/venvs/aider-chat/bin/aider";
+        check(
+            &[(
+                "/usr/bin/python3",
+                &format!("python3 /usr/local/bin/ai -> {aider}"),
+            )],
+            Some(("aider", Role::Main, "script", false)),
+        );
+        let found = last(&[("/usr/bin/node", &format!("node /bin/gemini -> {gemini}"))]);
+        let evidence = Evidence::Script {
+            glob: "**/node_modules/@google/gemini-cli/bundle/gemini.js".into(),
+            path: gemini.into(),
+        };
+        assert_eq!(found.unwrap().evidence, [evidence]);
     }
 
     #[test]
@@ -544,6 +620,15 @@ mod tests {
             "github-mcp-server stdio",
             Role::McpServer,
         );
+        let linked = "node /r/node_modules/.bin/mcp-server-x -> /r/node_modules/x/cli.js";
+        below("/usr/bin/node", linked, Role::McpServer);
+        let package = "/r/node_modules/@modelcontextprotocol/server-x/dist/index.js";
+        let linked = format!("node /r/node_modules/.bin/server-x -> {package}");
+        below("/usr/bin/node", &linked, Role::McpServer);
+        let npm = "node /opt/x/npx -> /usr/lib/node_modules/npm/bin/npx-cli.js";
+        below("/usr/bin/node", npm, Role::PackageManager);
+        let npm = "node /opt/y -> /usr/lib/node_modules/npm/bin/npm-cli.js";
+        below("/usr/bin/node", npm, Role::PackageManager);
         below("/usr/bin/node", "node /srv/mcpherson.js", Role::OtherChild);
         below(
             "/usr/bin/curl",
@@ -583,14 +668,73 @@ mod tests {
             &[CLAUDE, BASH, QODER, curl],
             Some(("qoder-cli", Role::OtherChild, "lineage", true)),
         );
-        let named = ("/usr/bin/node", "node /usr/local/bin/qodercli");
-        check(
-            &[CLAUDE, BASH, named],
-            Some(("qoder-cli", Role::Main, "script", false)),
+    }
+
+    #[test]
+    fn a_name_alone_does_not_take_a_process_from_the_tool_that_started_it() {
+        #[track_caller]
+        fn namesakes(chain: &[(&str, &str)], tool: &str, role: Role, kinds: &str, ids: &[&str]) {
+            let trusted = tool == "claude-code";
+            check(chain, Some((tool, role, kinds, trusted)));
+            let found = last(chain).unwrap();
+            let found: Vec<_> = found.namesakes.iter().map(|tool| &*tool.id).collect();
+            assert_eq!(found, ids);
+        }
+        let (claude, other) = ("claude-code", Role::OtherChild);
+        let launcher = ("/usr/bin/node", "node /usr/local/bin/qodercli");
+        let [codex, fake] = [("/tmp/codex", "codex"), ("/tmp/claude", "claude")];
+        let curl = ("/usr/bin/curl", "curl x");
+        namesakes(
+            &[CLAUDE, codex],
+            claude,
+            other,
+            "lineage+name",
+            &["codex-cli"],
         );
+        namesakes(
+            &[CLAUDE, BASH, launcher],
+            claude,
+            other,
+            "lineage+name",
+            &["qoder-cli"],
+        );
+        // What it starts is neither of its own name nor free of it.
+        namesakes(
+            &[CLAUDE, codex, curl],
+            claude,
+            other,
+            "lineage",
+            &["codex-cli"],
+        );
+        let both = ["codex-cli", "qoder-cli"];
+        namesakes(
+            &[CLAUDE, codex, launcher, codex, curl],
+            claude,
+            other,
+            "lineage",
+            &both,
+        );
+        // Nor does one mere name hide another.
+        namesakes(
+            &[codex, fake],
+            "codex-cli",
+            other,
+            "lineage+name",
+            &[claude],
+        );
+        // A known layout is another matter, and a name that fits adds nothing.
         check(
-            &[CLAUDE, BASH, named, curl],
-            Some(("qoder-cli", Role::OtherChild, "lineage", false)),
+            &[CLAUDE, codex, QODER],
+            Some(("qoder-cli", Role::Main, "script", true)),
+        );
+        assert_eq!(last(&[CLAUDE, codex, QODER]).unwrap().namesakes, []);
+        namesakes(&[CLAUDE, fake], claude, Role::Main, "lineage+name", &[]);
+        let name = Evidence::Name {
+            name: "qodercli".into(),
+        };
+        assert_eq!(
+            last(&[CLAUDE, launcher]).unwrap().evidence.last(),
+            Some(&name)
         );
     }
 
@@ -651,25 +795,29 @@ mod tests {
     }
 
     #[test]
-    fn nothing_descends_from_an_unidentified_program() {
-        let tool = Arc::clone(CATALOG.tool("claude-code").unwrap());
-        let parent = Arc::new(Attribution {
-            tool,
-            version: None,
-            role: Role::Unidentified,
-            evidence: vec![Evidence::Endpoint {
-                host: "api.anthropic.com".into(),
-            }],
-            trusted: false,
-        });
-        let ancestor = Ancestor {
-            exe: "/usr/bin/curl",
-            pid: 7,
-            attribution: Some(&parent),
-        };
-        assert_eq!(
-            attribute(&CATALOG, "/usr/bin/true", &words("true"), Some(ancestor)),
-            None
+    fn the_package_tells_the_version_of_its_own_tool_only() {
+        #[track_caller]
+        fn version(exe: &str, command: &str, expect: Option<&str>) {
+            let found = last(&[(exe, command)]).unwrap();
+            assert_eq!(found.version.as_deref(), expect);
+        }
+        let (node, claude) = ("/usr/bin/node", "/l/node_modules/@anthropic-ai/claude-code");
+        let command = format!("node {claude}/cli.js @ 2.1.91");
+        version(node, &command, Some("2.1.91"));
+        let command = format!("node /usr/local/bin/claude -> {claude}/cli.js @ 2.1.91");
+        version(node, &command, Some("2.1.91"));
+        let native = format!("{claude}/bin/claude.exe");
+        version(&native, "claude @ 2.1.328", Some("2.1.328"));
+        // Not in the place of a tool's package.
+        version(
+            node,
+            "node /usr/local/bin/gemini -> /l/node_modules/x/y.js @ 1.2",
+            None,
         );
+        version(CLAUDE.0, "claude @ 9.9", Some("2.1.328"));
+        // No version.
+        for text in ["latest", "1 2", "", &"1".repeat(49)] {
+            version(node, &format!("node {claude}/cli.js @ {text}"), None);
+        }
     }
 }

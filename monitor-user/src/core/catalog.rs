@@ -16,7 +16,7 @@ pub mod error;
 pub mod facts;
 pub mod host;
 pub mod path;
-pub(super) mod program;
+pub mod program;
 pub mod recogniser;
 mod schema;
 pub mod version;
@@ -25,6 +25,7 @@ use check::Drafts;
 use error::CatalogError;
 use facts::ToolFacts;
 use host::{HostIndex, HostPattern, HostTable};
+use program::Image;
 use recogniser::{Recogniser, Recognition};
 use version::{Version, VersionRange};
 
@@ -283,10 +284,10 @@ impl Catalog {
             .collect()
     }
 
-    /// The tool that a program is, by its own path and argv alone.
+    /// The tool that a program is, by what it shows itself.
     #[must_use]
-    pub fn recognise(&self, exe: &str, args: &[String]) -> Option<Recognition> {
-        self.recogniser.recognise(exe, args)
+    pub fn recognise(&self, image: Image<'_>) -> Option<Recognition> {
+        self.recogniser.recognise(image)
     }
 
     /// What `tool` of this version is expected to do with a host, given by its canonical name.
@@ -491,6 +492,15 @@ mod tests {
         path.replace("**", "some/file").replace('*', "x1")
     }
 
+    fn recognise(exe: &str, args: &[&str]) -> Option<Recognition> {
+        let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
+        CATALOG.recognise(Image {
+            exe,
+            args: &args,
+            ..Image::default()
+        })
+    }
+
     #[test]
     fn the_embedded_catalog_is_sound() {
         assert_eq!(CATALOG.tools().count(), 55);
@@ -508,10 +518,8 @@ mod tests {
         let node = "/usr/bin/node";
         for facts in CATALOG.facts() {
             let check = |glob: &PathGlob, exe: &str, args: &[&str], part: Part, trusted: bool| {
-                let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
-                let found = CATALOG
-                    .recognise(exe, &args)
-                    .map(|it| (it.tool.id.to_string(), it.part, it.trusted));
+                let found =
+                    recognise(exe, args).map(|it| (it.tool.id.to_string(), it.part, it.trusted));
                 assert_eq!(
                     found,
                     Some((facts.tool.id.to_string(), part, trusted)),
@@ -562,11 +570,7 @@ mod tests {
             .flat_map(|facts| &facts.recognisers.collisions)
         {
             names += 1;
-            assert_eq!(
-                CATALOG.recognise(&format!("/srv/{name}"), std::slice::from_ref(name)),
-                None,
-                "{name}"
-            );
+            assert_eq!(recognise(&format!("/srv/{name}"), &[name]), None, "{name}");
         }
         assert!(names >= 25, "{names}");
     }
@@ -574,7 +578,7 @@ mod tests {
     #[test]
     fn a_program_that_a_tool_lists_runs_its_scripts_only() {
         let recognise = |exe: &str, script: &str| {
-            let found = CATALOG.recognise(exe, &["code".to_owned(), script.to_owned()])?;
+            let found = recognise(exe, &["code", script])?;
             Some((found.tool.id.to_string(), found.sign))
         };
         let roo = "/u/extensions/rooveterinaryinc.roo-cline-3.1/dist/server.js";
@@ -689,7 +693,7 @@ mod tests {
             Some(("device-fingerprint", true)),
         );
         check("qoder-cli", "api.anthropic.com", None, None);
-        check("aider", "files.pypi.org", None, Some(("update", false)));
+        check("aider", "aider.chat", None, Some(("docs", false)));
     }
 
     #[test]
@@ -741,6 +745,24 @@ mod tests {
                 "{host}: say who is the `operator`"
             );
         }
+    }
+
+    #[test]
+    fn no_provider_has_a_shared_host() {
+        let of_tools = CATALOG.facts().flat_map(|facts| &facts.endpoints);
+        let of_tools = of_tools
+            .filter(|endpoint| endpoint.shared)
+            .map(|endpoint| &endpoint.host);
+        let of_services = CATALOG
+            .services()
+            .iter()
+            .flat_map(|service| &service.shared);
+        let mut shared = 0;
+        for host in of_tools.chain(of_services) {
+            shared += 1;
+            assert_eq!(CATALOG.provider(&host.to_string()), None, "{host}");
+        }
+        assert!(shared > 100, "{shared}");
     }
 
     #[test]

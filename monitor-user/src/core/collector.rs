@@ -18,17 +18,18 @@ use std::sync::Arc;
 
 use monitor_common::flow::ProcessKey;
 
-use super::alert::{self, ALERTS_MAX, Alert, AlertBook, AlertTiming, Cause};
+use super::alert::{self, Alert, AlertBook, AlertTiming, Cause};
 use super::attribute::{Ancestor, attribute};
 use super::catalog::Catalog;
+use super::catalog::program::Image;
 use super::event::{
     BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowOpened,
     ProcessExecuted, ProcessExited, ProcessForked, SocketCookie,
 };
-use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow, NAMES_MAX};
+use super::flow::{FlowTable, JudgedFlow, NAMES_MAX};
 use super::names::{NameCounts, NameLimits, NameTable, Observed};
 use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
-use super::process::{Inserted, PROCESSES_MAX, ProcessTable, UNKNOWN_ID};
+use super::process::{Inserted, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
     ProcessEnded, ProcessStarted, ProcessView,
@@ -38,7 +39,7 @@ use super::report::{
 const DNS_PORT: u16 = 53;
 
 /// What the operator and the host ask of the collector.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CollectorConfig {
     /// Names this boot of this host: `/proc/sys/kernel/random/boot_id`. Part of entity ids.
     pub boot_id: String,
@@ -67,25 +68,14 @@ pub enum Scope {
 /// Bounds of the tables. Reaching one is an [`Effect::Limited`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Program images. Default [`PROCESSES_MAX`].
+    /// Program images, the ones that ended a moment ago included.
     pub processes: usize,
-    /// Open flows. Default [`FLOWS_MAX`].
+    /// Open flows.
     pub flows: usize,
-    /// Alerts that fire at one time. Default [`ALERTS_MAX`].
+    /// Alerts that fire at one time.
     pub alerts: usize,
     /// Names.
     pub names: NameLimits,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            processes: PROCESSES_MAX,
-            flows: FLOWS_MAX,
-            alerts: ALERTS_MAX,
-            names: NameLimits::default(),
-        }
-    }
 }
 
 /// How full the tables are, for gauges.
@@ -224,7 +214,13 @@ impl Collector {
             pid: lineage.ancestor_pid,
             attribution: ancestor.tool.as_ref(),
         });
-        let tool = attribute(&self.catalog, &event.exe, &event.args, ancestor);
+        let image = Image {
+            exe: &event.exe,
+            args: &event.args,
+            script: event.script.as_deref(),
+            package_version: event.package_version.as_deref(),
+        };
+        let tool = attribute(&self.catalog, image, ancestor);
         let Inserted {
             view: process,
             limited,
@@ -240,7 +236,7 @@ impl Collector {
             judgement: judgement.clone(),
             logged: self.logs(&process, judgement.verdict),
         }))];
-        let cause = Cause::of_presence(&process, &judgement);
+        let cause = Cause::of_presence(&judgement);
         let details = || alert::details_of_presence(&process, &judgement);
         effects.extend(self.raise(cause, details, now));
         effects.extend(limited.map(Effect::Limited));
@@ -425,9 +421,7 @@ impl Collector {
             .processes
             .live()
             .filter_map(|process| process.tool.as_ref());
-        let banned = members
-            .map(|member| &member.tool)
-            .filter(|tool| self.policy.bans(tool));
+        let banned = members.filter_map(|member| self.policy.banned_tool(member));
         let ids: BTreeSet<&Arc<str>> = banned.map(|tool| &tool.id).collect();
         for id in ids {
             self.alerts.keep(&Cause::banned(id), now);
@@ -452,7 +446,7 @@ mod tests {
     use super::*;
     use crate::core::event::KernelCounters;
     use crate::core::fixture::{
-        at, catalog, counted, ended, executed, exited, forked, image, next, opened, resolved,
+        self, at, catalog, counted, ended, executed, exited, forked, image, next, opened, resolved,
     };
     use crate::core::policy::Judgement;
     use crate::core::report::DnsOutcome;
@@ -478,10 +472,7 @@ mod tests {
     impl Host {
         /// A host with a shell, and `change` made to the usual configuration.
         fn with(change: impl FnOnce(&mut CollectorConfig)) -> Host {
-            let mut config = CollectorConfig {
-                boot_id: "boot".into(),
-                ..Default::default()
-            };
+            let mut config = fixture::config();
             change(&mut config);
             let collector = Collector::new(config, Arc::new(catalog())).unwrap();
             let mut host = Host {
@@ -684,6 +675,24 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_behind_npms_link_is_the_tool_of_the_package_and_of_its_version() {
+        let mut host = Host::new();
+        let process = host.fork(SHELL, 100);
+        let event = ProcessExecuted {
+            script: Some(CLI_JS.into()),
+            package_version: Some("2.1.91".into()),
+            ..executed(next(process), SHELL, &[NODE, "/usr/local/bin/claude"])
+        };
+        host.apply(Event::ProcessExecuted(Box::new(event)));
+        let Some(Effect::ProcessStarted(started)) = host.told.first() else {
+            unreachable!()
+        };
+        let member = started.process.tool.as_ref().unwrap();
+        assert_eq!((&*member.tool.id, member.trusted), ("claude-code", true));
+        assert_eq!(member.version.as_deref(), Some("2.1.91"));
+    }
+
+    #[test]
     fn ipv6_is_no_different() {
         let mut host = Host::new();
         let claude = host.spawn_claude();
@@ -771,6 +780,47 @@ mod tests {
         ]);
         host.wait(60);
         host.check(&["StillFiring banned-tool critical x4: claude-code denied"]);
+    }
+
+    #[test]
+    fn a_banned_tools_child_under_the_name_of_another_tool_is_still_denied() {
+        let mut host = Host::banning("claude-code");
+        host.collector.catalog = Arc::new(Catalog::embedded().unwrap());
+        let claude = host.spawn_claude();
+        host.told.clear();
+        let codex = host.spawn(claude, 101, &["/tmp/codex"]);
+        host.resolve(codex, "api.openai.com", API);
+        host.connect(codex, API);
+        host.check(&[
+            "start codex[101] claude-code/other-child denied",
+            "open codex[101] claude-code/other-child > api.openai.com denied -",
+        ]);
+    }
+
+    #[test]
+    fn a_program_that_bears_a_banned_tools_name_is_denied_below_another_tool_too() {
+        let mut host = Host::banning("claude-code");
+        host.collector.catalog = Arc::new(Catalog::embedded().unwrap());
+        let codex = "/u/node_modules/@openai/codex/bin/codex.js";
+        let codex = host.spawn(SHELL, 100, &[NODE, codex]);
+        let fake = host.spawn(codex, 101, &["/tmp/claude"]);
+        let curl = host.spawn(fake, 102, &["/usr/bin/curl"]);
+        host.connect(curl, API);
+        host.check(&[
+            "start node[100] codex-cli/main not-judged",
+            "start claude[101] codex-cli/other-child denied",
+            "Fired banned-tool critical x1: claude-code denied",
+            "start curl[102] codex-cli/other-child denied",
+            "open curl[102] codex-cli/other-child > 160.79.104.10 denied -",
+        ]);
+        host.wait(3600);
+        host.told.clear();
+        host.exit(fake);
+        host.exit(curl);
+        host.wait(300);
+        let last = host.told.last().and_then(line);
+        let resolved = "Resolved banned-tool critical x3: claude-code denied";
+        assert_eq!(last.as_deref(), Some(resolved));
     }
 
     #[test]
@@ -1157,7 +1207,7 @@ mod tests {
         };
         let config = CollectorConfig {
             policy,
-            ..CollectorConfig::default()
+            ..fixture::config()
         };
         assert!(Collector::new(config, Arc::new(catalog())).is_err());
     }

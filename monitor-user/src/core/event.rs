@@ -134,6 +134,13 @@ pub struct ProcessExecuted {
     pub exe_file: ExeFile,
     /// argv as it stood at exec, or (when `found`) as the process shows it now.
     pub args: Vec<String>,
+    /// Where the script lies that an interpreter runs, absolute and without links, as the file
+    /// system was some milliseconds after the exec. `None` if argv says the same, the program
+    /// runs no script, or it could not be found out.
+    pub script: Option<String>,
+    /// What the npm package says of its version in which the script, or else the executable,
+    /// lies. Anyone who can write there can write anything.
+    pub package_version: Option<String>,
     /// The path is longer than the kernel side keeps; `exe` then starts with `…/`.
     pub exe_truncated: bool,
     /// argv is longer than the kernel side keeps, or could not be read.
@@ -415,15 +422,18 @@ fn decode_forked(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
 fn decode_executed(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let kind = record::KIND_PROCESS_EXECUTED;
     let (raw, tail) = prefix::<record::ProcessExecuted>(kind, bytes)?;
-    let (path_bytes, args_bytes) = (usize::from(raw.path_bytes), usize::from(raw.args_bytes));
-    let said = path_bytes + args_bytes;
-    let mismatch = DecodeError::TailMismatch {
+    let [path, args, script, version] = parts(
         kind,
-        tail: tail.len(),
-        said,
-    };
-    let path = tail.get(..path_bytes).ok_or(mismatch)?;
-    let args = tail.get(path_bytes..said).ok_or(mismatch)?;
+        tail,
+        [
+            raw.path_bytes,
+            raw.args_bytes,
+            raw.script_bytes,
+            raw.version_bytes,
+        ],
+    )?;
+    let text =
+        |bytes: &[u8]| (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned());
     let flag = |bit: u32| raw.flags & bit != 0;
     let exe_truncated = flag(record::EXEC_PATH_TRUNCATED);
     Ok(Event::ProcessExecuted(Box::new(ProcessExecuted {
@@ -440,6 +450,8 @@ fn decode_executed(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
             links: raw.exe_links,
         },
         args: args_from_bytes(args),
+        script: text(script),
+        package_version: text(version),
         exe_truncated,
         args_truncated: flag(record::EXEC_ARGS_TRUNCATED | record::EXEC_ARGS_UNREADABLE),
         found: flag(record::EXEC_FOUND),
@@ -447,6 +459,25 @@ fn decode_executed(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
         mount_ns: raw.mount_ns,
         net_ns: raw.net_ns,
     })))
+}
+
+/// Splits a tail into its parts, which are of these lengths.
+fn parts<const N: usize>(
+    kind: u32,
+    tail: &[u8],
+    lengths: [u16; N],
+) -> Result<[&[u8]; N], DecodeError> {
+    let lengths = lengths.map(usize::from);
+    let mismatch = DecodeError::TailMismatch {
+        kind,
+        tail: tail.len(),
+        said: lengths.iter().sum(),
+    };
+    let (mut parts, mut rest) = ([tail; N], tail);
+    for (part, length) in parts.iter_mut().zip(lengths) {
+        (*part, rest) = rest.split_at_checked(length).ok_or(mismatch)?;
+    }
+    Ok(parts)
 }
 
 /// `b"node\0bin\0usr\0"` → `/usr/bin/node`; `…/` in front if the root end is missing.
@@ -641,6 +672,35 @@ mod tests {
             "/\u{fffd}",
             &["\u{fffd}"],
         );
+    }
+
+    #[test]
+    fn what_was_found_of_the_script_follows_argv() {
+        #[track_caller]
+        fn check(script: &[u8], version: &[u8], expect: (Option<&str>, Option<&str>)) {
+            let bytes = executed(b"node\0bin\0", b"node\0/bin/gemini\0", 0);
+            let (mut raw, tail) = prefix::<record::ProcessExecuted>(2, &bytes).unwrap();
+            raw.script_bytes = u16::try_from(script.len()).unwrap();
+            raw.version_bytes = u16::try_from(version.len()).unwrap();
+            let bytes = [raw.as_bytes(), tail, script, version].concat();
+            check_executed(&bytes, "/bin/node", &["node", "/bin/gemini"]);
+            let Ok(Event::ProcessExecuted(event)) = Event::decode(&bytes) else {
+                unreachable!()
+            };
+            let found = (event.script.as_deref(), event.package_version.as_deref());
+            assert_eq!(found, expect);
+            // Without its last byte, a length lies; a byte more is no part of it.
+            let cut = Event::decode(&bytes[..bytes.len() - 1]);
+            assert!(matches!(cut, Err(DecodeError::TailMismatch { .. })));
+            assert_eq!(
+                Event::decode(&[&*bytes, b"!"].concat()),
+                Event::decode(&bytes)
+            );
+        }
+        check(b"", b"", (None, None));
+        check(b"/lib/gemini.js", b"", (Some("/lib/gemini.js"), None));
+        check(b"", b"0.61.0", (None, Some("0.61.0")));
+        check(b"/a", b"1\xff", (Some("/a"), Some("1\u{fffd}")));
     }
 
     #[test]

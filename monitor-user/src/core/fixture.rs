@@ -4,18 +4,47 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use monitor_common::flow::{FlowCounters, ProcessKey};
 
+use super::alert::AlertTiming;
 use super::attribute::{Attribution, Evidence, Role};
 use super::catalog::{Catalog, CatalogFile};
+use super::collector::{CollectorConfig, Limits, Scope};
 use super::event::{
     BootNs, CgroupId, Direction, DnsMessage, Endpoint, ExeFile, FlowCounted, FlowEnded, FlowOpened,
     Hook, Outcome, ProcessExecuted, ProcessExited, ProcessForked, Protocol, SocketCookie,
 };
-use super::names::{NameEvidence, NameSource};
-use super::policy::{Judgement, Verdict};
+use super::names::{NameEvidence, NameLimits, NameSource};
+use super::policy::{Judgement, PolicyConfig, Verdict};
 use super::report::{Origin, ProcessView};
+
+/// Alerts are told again each minute, and over after five.
+pub const TIMING: AlertTiming = AlertTiming {
+    resend: Duration::from_secs(60),
+    resolve_after: Duration::from_secs(300),
+};
+
+/// Tables that no test fills by accident.
+pub const LIMITS: Limits = Limits {
+    processes: 65_536,
+    flows: 65_536,
+    alerts: 1_024,
+    names: NameLimits::of(32_768),
+};
+
+/// A collector that bans nothing and logs tools.
+pub fn config() -> CollectorConfig {
+    CollectorConfig {
+        boot_id: "boot".into(),
+        scope: Scope::Tools,
+        policy: PolicyConfig::default(),
+        resolvers: Vec::new(),
+        limits: LIMITS,
+        alerts: TIMING,
+    }
+}
 
 /// The first image of the process with this pid. It started at boot.
 pub fn image(tgid: u32) -> ProcessKey {
@@ -58,6 +87,8 @@ pub fn executed(process: ProcessKey, parent: ProcessKey, command: &[&str]) -> Pr
         exe: command.first().copied().unwrap_or_default().to_owned(),
         exe_file: ExeFile::default(),
         args: command.iter().map(|&arg| arg.to_owned()).collect(),
+        script: None,
+        package_version: None,
         exe_truncated: false,
         args_truncated: false,
         found: false,
@@ -192,6 +223,7 @@ pub fn judged(verdict: Verdict) -> Judgement {
         rule: "a-rule",
         purpose: None,
         why: "because".into(),
+        banned: None,
     }
 }
 
@@ -232,6 +264,7 @@ pub fn member(id: &str, role: Role, trusted: bool) -> ProcessView {
         role,
         evidence: vec![evidence],
         trusted,
+        namesakes: Vec::new(),
     };
     ProcessView {
         tool: Some(Arc::new(attribution)),

@@ -15,9 +15,6 @@ use super::names::NameEvidence;
 use super::policy::Judgement;
 use super::report::{Limit, ProcessView};
 
-/// Open flows kept by default: as many as the kernel side counts at one time.
-pub const FLOWS_MAX: usize = monitor_common::limits::FLOWS_MAX as usize;
-
 /// Names kept of a flow's remote. Object stores have one per bucket, and whoever controls a zone
 /// can add any number: more than a few explain nothing, and each open flow holds them.
 pub const NAMES_MAX: usize = 8;

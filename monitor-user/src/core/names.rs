@@ -81,24 +81,25 @@ impl NameSource {
 /// Bounds of a [`NameTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameLimits {
-    /// (Address, name) pairs of one process. Default 4096: a resolver daemon asks for everybody.
+    /// (Address, name) pairs of one process.
     pub per_process: usize,
-    /// Names of one address in one process. Default 16: object stores have a name per bucket.
+    /// Names of one address in one process.
     pub per_address: usize,
-    /// (Process, address, name) triples in all, about 600 bytes each. Default 32 768: what ten
-    /// new processes a second learn, ten triples each, in the five minutes that it is kept.
+    /// (Process, address, name) triples in all, about 600 bytes each.
     pub total: usize,
-    /// Outstanding queries in all. Default 4096: 136 a second, if not one of them is answered.
+    /// Outstanding queries in all.
     pub queries: usize,
 }
 
-impl Default for NameLimits {
-    fn default() -> Self {
+impl NameLimits {
+    /// At most `total` triples, shared out fairly.
+    #[must_use]
+    pub const fn of(total: usize) -> NameLimits {
         NameLimits {
-            per_process: 4096,
-            per_address: 16,
-            total: 32_768,
-            queries: 4096,
+            per_process: 4096, // A resolver daemon asks for everybody.
+            per_address: 16,   // Object stores have a name per bucket.
+            total,
+            queries: 4096, // 136 a second, if not one of them is answered.
         }
     }
 }
@@ -453,6 +454,7 @@ mod tests {
     use simple_dns::{CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord, TYPE};
 
     use super::super::event::Protocol;
+    use super::super::fixture;
     use super::NameSource::{DnsOwn, DnsShared};
     use super::*;
 
@@ -565,7 +567,7 @@ mod tests {
     }
 
     fn table() -> NameTable {
-        NameTable::new(NameLimits::default())
+        NameTable::new(fixture::LIMITS.names)
     }
 
     /// What a process is told of an address.
@@ -1101,7 +1103,7 @@ mod tests {
     fn the_newest_names_of_an_address_stay() {
         let mut table = NameTable::new(NameLimits {
             per_address: 2,
-            ..NameLimits::default()
+            ..fixture::LIMITS.names
         });
         for (name, evicted) in [
             ("a.example", 0),
@@ -1142,7 +1144,7 @@ mod tests {
     fn a_flood_of_queries_leaves_the_queries_of_others() {
         let mut table = NameTable::new(NameLimits {
             queries: 10,
-            ..NameLimits::default()
+            ..fixture::LIMITS.names
         });
         table.observe(&sent(1, 1, query(7, "a.example", TYPE::A)));
         for id in 0..100 {
@@ -1163,7 +1165,7 @@ mod tests {
             learn(&mut table, 2, 1, &format!("n{index}.example"), SHARED_IP);
         }
         let found = table.lookup(process(3), ip(SHARED_IP), at(2));
-        assert_eq!(found.len(), NameLimits::default().per_address + 1);
+        assert_eq!(found.len(), fixture::LIMITS.names.per_address + 1);
         assert_eq!(found.last().map(|name| &*name.name), Some("a.example"));
         // Many can, and then a lookup is bounded still.
         for tgid in 10..30 {

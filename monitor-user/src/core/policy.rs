@@ -71,16 +71,20 @@ pub struct Judgement {
     pub purpose: Option<Arc<str>>,
     /// One sentence for a person.
     pub why: Arc<str>,
+    /// The banned tool that the process belongs to or bears the name of, if the verdict is about
+    /// that and not about the endpoint.
+    pub banned: Option<Arc<Tool>>,
 }
 
 impl Judgement {
     fn new(verdict: Verdict, rule: &'static str, why: String) -> Judgement {
-        let (purpose, why) = (None, why.into());
+        let why = why.into();
         Judgement {
             verdict,
             rule,
-            purpose,
+            purpose: None,
             why,
+            banned: None,
         }
     }
 
@@ -198,46 +202,100 @@ impl Policy {
         self.banned.iter().any(|banned| banned.id == tool.id)
     }
 
+    /// The banned tool that a process belongs to, or else one whose name it bears.
+    #[must_use]
+    pub fn banned_tool<'a>(&self, member: &'a Attribution) -> Option<&'a Arc<Tool>> {
+        let tools = std::iter::once(&member.tool).chain(&member.namesakes);
+        tools.into_iter().find(|tool| self.bans(tool))
+    }
+
     /// What the presence of a process means, whatever it does.
     #[must_use]
     pub fn judge_presence(&self, process: &ProcessView) -> Judgement {
-        match &process.tool {
-            Some(member) if self.bans(&member.tool) => banned(member),
-            _ => self.not_judged.clone(),
-        }
+        let banned = process.tool.as_ref().and_then(|it| self.judge_banned(it));
+        banned.unwrap_or_else(|| self.not_judged.clone())
     }
 
     /// What a flow means.
     #[must_use]
     pub fn judge_flow(&self, catalog: &Catalog, flow: &FlowFacts<'_>) -> Judgement {
         match &flow.process.tool {
-            Some(member) if self.bans(&member.tool) => banned(member),
-            Some(member) => judge_member(catalog, flow, member),
+            Some(member) => self
+                .judge_banned(member)
+                .unwrap_or_else(|| self.judge_member(catalog, flow, member)),
             None => self.judge_stranger(catalog, flow),
         }
     }
 
+    /// A process of a banned tool, whatever it does. One that merely bears the tool's name counts:
+    /// a ban is not escaped by an unusual place of installation, nor below another tool.
+    fn judge_banned(&self, member: &Attribution) -> Option<Judgement> {
+        let tool = self.banned_tool(member)?;
+        let how = if tool.id == member.tool.id {
+            let evidence = member.evidence.first().map_or("none", Evidence::kind);
+            let role = member.role.name();
+            format!("the process belongs to it as {role}, evidence {evidence}")
+        } else {
+            let own = &member.tool.name;
+            format!("the process, or one between it and {own}, bears its name")
+        };
+        let why = format!("{} is banned; {how}", tool.name);
+        let judgement = Judgement::new(Verdict::Denied, rule::BANNED_TOOL, why);
+        let banned = Some(Arc::clone(tool));
+        Some(Judgement {
+            banned,
+            ..judgement
+        })
+    }
+
     /// A flow of a process that belongs to no known tool: judged if it reaches an AI provider.
     fn judge_stranger(&self, catalog: &Catalog, flow: &FlowFacts<'_>) -> Judgement {
-        let provided = flow
-            .name
-            .map(|name| (&name.name, catalog.provider(&name.name)));
-        let Some((host, Some(provider))) = provided else {
+        let Some((whose, provider)) = provided(catalog, flow) else {
             return self.not_judged.clone();
         };
-        let whose = format!("{host} is {}'s ({})", provider.vendor, provider.purpose);
-        let judgement = if let Some(tool) = self.banned_product(&provider) {
-            let why = format!("{whose}, whose {} is banned", tool.name);
-            Judgement::new(Verdict::Denied, rule::BANNED_TOOL, why)
-        } else {
-            let why = format!("{whose}, and the program is no known AI tool");
-            Judgement::new(
-                Verdict::Undeclared,
-                rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM,
-                why,
-            )
-        };
-        judgement.for_purpose(&provider.purpose)
+        self.judge_banned_provider(&whose, &provider)
+            .unwrap_or_else(|| {
+                let why = format!("{whose}, and the program is no known AI tool");
+                Judgement::new(
+                    Verdict::Undeclared,
+                    rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM,
+                    why,
+                )
+                .for_purpose(&provider.purpose)
+            })
+    }
+
+    /// A flow of a tool that is not banned. To a banned tool's provider it may go only if its
+    /// manifest says so, and if it surely is the tool: a program does not escape a ban by calling
+    /// itself another tool.
+    fn judge_member(
+        &self,
+        catalog: &Catalog,
+        flow: &FlowFacts<'_>,
+        member: &Attribution,
+    ) -> Judgement {
+        if let Some(local) = judge_local(flow) {
+            return local;
+        }
+        let listed = listed(catalog, flow, member);
+        if (listed.is_none() || !member.trusted)
+            && let Some((whose, provider)) = provided(catalog, flow)
+            && let Some(denied) = self.judge_banned_provider(&whose, &provider)
+        {
+            return denied;
+        }
+        match listed {
+            Some((endpoint, fact)) => judge_listed(endpoint, fact, doubt(flow, member)),
+            None => judge_unlisted(flow, &member.tool),
+        }
+    }
+
+    /// A flow to a provider that is banned with its tool.
+    fn judge_banned_provider(&self, whose: &str, provider: &Provider) -> Option<Judgement> {
+        let tool = self.banned_product(provider)?;
+        let why = format!("{whose}, whose {} is banned", tool.name);
+        let denied = Judgement::new(Verdict::Denied, rule::BANNED_TOOL, why);
+        Some(denied.for_purpose(&provider.purpose))
     }
 
     /// The banned tool that a provider serves, or that is of its vendor.
@@ -248,20 +306,20 @@ impl Policy {
     }
 }
 
-/// A process of a banned tool, whatever it does. One that merely bears the tool's name counts:
-/// a ban is not escaped by an unusual place of installation.
-fn banned(member: &Attribution) -> Judgement {
-    let (tool, role) = (&member.tool.name, member.role.name());
-    let evidence = member.evidence.first().map_or("none", Evidence::kind);
-    let why = format!("{tool} is banned; the process belongs to it as {role}, evidence {evidence}");
-    Judgement::new(Verdict::Denied, rule::BANNED_TOOL, why)
+/// The AI provider that a flow goes to by name, and a clause that says so.
+fn provided(catalog: &Catalog, flow: &FlowFacts<'_>) -> Option<(String, Provider)> {
+    let host = &flow.name?.name;
+    let provider = catalog.provider(host)?;
+    let whose = format!("{host} is {}'s ({})", provider.vendor, provider.purpose);
+    Some((whose, provider))
 }
 
-/// A flow of a tool that is not banned.
-fn judge_member(catalog: &Catalog, flow: &FlowFacts<'_>, member: &Attribution) -> Judgement {
-    if let Some(local) = judge_local(flow) {
-        return local;
-    }
+/// The entry of the tool's manifest that a flow fits, and a clause that says so.
+fn listed<'a>(
+    catalog: &'a Catalog,
+    flow: &FlowFacts<'_>,
+    member: &Attribution,
+) -> Option<(&'a ManifestEndpoint, String)> {
     let (tool, version) = (&member.tool, member.version.as_deref());
     let by_name = |name: &NameEvidence| {
         let endpoint = catalog.endpoint(tool, &name.name, version)?;
@@ -272,14 +330,10 @@ fn judge_member(catalog: &Catalog, flow: &FlowFacts<'_>, member: &Attribution) -
         let endpoint = catalog.endpoint_ip(tool, ip, version)?;
         Some((endpoint, ip.to_string(), NameSource::ManifestIp))
     };
-    match flow.name.and_then(by_name).or_else(by_address) {
-        Some((endpoint, what, source)) => {
-            let (tool, purpose, how) = (&tool.name, &endpoint.purpose, how_known(source));
-            let fact = format!("{what} is in {tool}'s manifest ({purpose}), {how}");
-            judge_listed(endpoint, fact, doubt(flow, member))
-        }
-        None => judge_unlisted(flow, tool),
-    }
+    let (endpoint, what, source) = flow.name.and_then(by_name).or_else(by_address)?;
+    let (tool, purpose, how) = (&tool.name, &endpoint.purpose, how_known(source));
+    let fact = format!("{what} is in {tool}'s manifest ({purpose}), {how}");
+    Some((endpoint, fact))
 }
 
 /// A flow that stays on this host or goes to its resolver. An address of this host that has a
@@ -656,6 +710,35 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_banned_tool_is_not_borne_below_another_either() {
+        let claude = Arc::clone(catalog().tool("claude-code").unwrap());
+        let mut codex = member("codex-cli", Role::OtherChild, true);
+        Arc::make_mut(codex.tool.as_mut().unwrap())
+            .namesakes
+            .push(Arc::clone(&claude));
+        let judge = |banned| policy(&[banned]).judge_presence(&codex);
+        let judgement = judge("claude-code");
+        check(
+            &judgement,
+            Verdict::Denied,
+            rule::BANNED_TOOL,
+            "Claude Code is banned; the process, or one between it and Codex CLI, bears its name",
+        );
+        assert_eq!(judgement.banned, Some(claude));
+        let names = &[own("api.openai.com")];
+        let case = |banned| Case {
+            process: codex.clone(),
+            to: REMOTE,
+            names,
+            banned,
+        };
+        assert_eq!(case(&["claude-code"]).judge().verdict, Verdict::Denied);
+        assert_eq!(case(&[]).judge().verdict, Verdict::Expected);
+        // Its own tool counts first.
+        assert_eq!(judge("codex-cli").banned.unwrap().id.as_ref(), "codex-cli");
+    }
+
+    #[test]
     fn a_stranger_is_judged_only_where_it_reaches_an_ai_provider() {
         let case = |names: &[NameEvidence], banned: &[&str]| {
             Case {
@@ -684,6 +767,57 @@ mod tests {
             rule::BANNED_TOOL,
             "api.openai.com is OpenAI's (api), whose Codex CLI is banned",
         );
+    }
+
+    #[test]
+    fn another_tools_name_does_not_open_the_way_to_a_banned_tools_provider() {
+        let judge = |trusted, banned: &[&str]| {
+            let names = &[own("api.openai.com")];
+            let process = member("claude-code", Role::Main, trusted);
+            Case {
+                process,
+                to: REMOTE,
+                names,
+                banned,
+            }
+            .judge()
+        };
+        for trusted in [true, false] {
+            let denied = judge(trusted, &["codex-cli"]);
+            check(
+                &denied,
+                Verdict::Denied,
+                rule::BANNED_TOOL,
+                "api.openai.com is OpenAI's (api), whose Codex CLI is banned",
+            );
+            assert_eq!(
+                (denied.banned, denied.purpose.as_deref()),
+                (None, Some("api"))
+            );
+            assert_eq!(judge(trusted, &[]).verdict, Verdict::Undeclared);
+        }
+    }
+
+    #[test]
+    fn a_manifest_opens_the_way_to_a_banned_tools_provider_for_the_tool_itself_only() {
+        let catalog = Catalog::embedded().unwrap();
+        let config = PolicyConfig {
+            banned: vec!["claude-code".to_owned()],
+        };
+        let policy = Policy::new(&config, &catalog).unwrap();
+        for (trusted, verdict) in [(true, Verdict::Expected), (false, Verdict::Denied)] {
+            let mut process = member("codex-cli", Role::Main, trusted);
+            let tool = Arc::clone(catalog.tool("copilot-language-server").unwrap());
+            Arc::make_mut(process.tool.as_mut().unwrap()).tool = tool;
+            let facts = FlowFacts {
+                process: &process,
+                exact: true,
+                remote: tcp(REMOTE),
+                to_resolver: false,
+                name: Some(&own("api.anthropic.com")),
+            };
+            assert_eq!(policy.judge_flow(&catalog, &facts).verdict, verdict);
+        }
     }
 
     #[track_caller]

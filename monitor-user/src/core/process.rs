@@ -25,11 +25,6 @@ use super::report::{Limit, Origin, ParentView, ProcessView};
 /// rings more often; a minute leaves room for a collector that was held up.
 pub const GRACE: Duration = Duration::from_secs(60);
 
-/// Images kept by default, the ones in [`GRACE`] included: twice the kernel's default of
-/// `pid_max`, so that every pid can be in use while as many short-lived processes wait to be
-/// forgotten. An image takes 0.5 to 3 kB, most of it path and argv.
-pub const PROCESSES_MAX: usize = 65_536;
-
 /// Stands for a user or group id that no record told: the kernel's own "no such id".
 pub const UNKNOWN_ID: u32 = u32::MAX;
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use monitor_common::flow::{FlowCounters, ProcessKey};
 
 use super::alert::Alert;
-use super::attribute::Attribution;
+use super::attribute::{Attribution, Role};
 use super::event::{
     BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie,
 };
 use super::names::NameEvidence;
-use super::policy::Judgement;
+use super::policy::{Judgement, Verdict};
 
 /// One thing that happened, for metrics, alerts and the event log.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +65,20 @@ pub struct ProcessView {
     pub origin: Origin,
     /// The AI tool it belongs to, with the evidence; `None` if to none.
     pub tool: Option<Arc<Attribution>>,
+}
+
+impl ProcessView {
+    /// The role in which it opened a flow of this judgement: the one in its tool;
+    /// [`Role::Unidentified`] if it belongs to none and was judged all the same, because it
+    /// reaches an AI provider; `None` for everything else on the host.
+    #[must_use]
+    pub fn role_in_flow(&self, judgement: &Judgement) -> Option<Role> {
+        match &self.tool {
+            Some(member) => Some(member.role),
+            None if judgement.verdict == Verdict::NotJudged => None,
+            None => Some(Role::Unidentified),
+        }
+    }
 }
 
 /// The parent as an event shows it.
@@ -246,6 +260,8 @@ pub enum Limit {
     /// The kernel's table of processes watched in detail is full: their repeated connections are
     /// counted, not listed.
     Watched,
+    /// The file system did not tell in time where a script lies: recognised by its argument alone.
+    Scripts,
 }
 
 impl Limit {
@@ -259,6 +275,7 @@ impl Limit {
             Limit::Queries => "queries",
             Limit::Alerts => "alerts",
             Limit::Watched => "watched",
+            Limit::Scripts => "scripts",
         }
     }
 }

@@ -18,6 +18,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 ///
 /// If the folder or a file cannot be read, or there is none; the text names it.
 pub fn read(folder: &Path) -> anyhow::Result<Vec<CatalogFile>> {
+    // The built-in files have relative names: `--catalog catalog` must not look like one of them.
+    let folder = &std::path::absolute(folder)
+        .with_context(|| format!("cannot find the catalog folder {}", folder.display()))?;
     let mut files = Vec::new();
     read_into(folder, &mut files)?;
     for part in ["tools", "services"] {
@@ -83,6 +86,13 @@ mod tests {
             .map(|f| f.text)
             .collect();
         assert_eq!(texts, ["a.toml", "b.toml", "tools/c.toml"]);
+    }
+
+    #[test]
+    fn a_relative_folder_gives_absolute_names() {
+        // Tests run in the folder of their package.
+        let files = read(Path::new("../catalog")).unwrap();
+        assert!(files.iter().all(|file| Path::new(&file.name).is_absolute()));
     }
 
     #[test]

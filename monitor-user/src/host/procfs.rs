@@ -1,10 +1,15 @@
-//! One process's files in `/proc`, for processes that are older than the monitor.
+//! One process's files in `/proc`: what the kernel's records cannot tell.
 //!
-//! In: a pid. Out: [`Stat`] and the arguments as the process shows them now, which it may have
-//! overwritten. Everything newer comes from the kernel's records, where nothing can vanish.
+//! In: a pid. Out: for processes that are older than the monitor, [`Stat`] and the arguments as
+//! the process shows them now, which it may have overwritten; for any, where it sees files.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use monitor_common::limits::ARGS_BYTES;
 
+use super::tree::Tree;
 use super::{HostError, HostRoot};
 
 /// Longest `/proc/PID/stat`: 52 numbers and a name of at most 64 bytes.
@@ -44,6 +49,48 @@ impl HostRoot {
             wanted: "parent and start time",
         })
     }
+
+    /// Inode number of the mount namespace that this process is in.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` is not mounted.
+    pub fn mount_namespace(&self) -> Result<u32, HostError> {
+        let path = self.0.join("proc/self/ns/mnt");
+        let link = fs::read_link(&path).map_err(|source| HostError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
+        parse_namespace(&link.to_string_lossy()).ok_or(HostError::Unexpected {
+            path,
+            wanted: "mount namespace",
+        })
+    }
+
+    /// The files that a process sees.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or may not be traced by this one.
+    pub fn tree_of(&self, pid: u32) -> io::Result<Tree> {
+        Tree::open(&self.0.join(format!("proc/{pid}/root")))
+    }
+
+    /// The working folder of a process, without links. It starts where the paths of
+    /// [`Tree::resolve`] do.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostRoot::tree_of`].
+    pub fn working_folder(&self, pid: u32) -> io::Result<PathBuf> {
+        fs::read_link(self.0.join(format!("proc/{pid}/cwd")))
+    }
+}
+
+/// `mnt:[4026531841]`.
+fn parse_namespace(link: &str) -> Option<u32> {
+    let (_, number) = link.split_once('[')?;
+    number.strip_suffix(']')?.parse().ok()
 }
 
 /// `pid (comm) state ppid …`: comm may hold spaces and parentheses, so fields are counted from
@@ -131,5 +178,22 @@ mod tests {
         assert_eq!(stat.parent, std::os::unix::process::parent_id());
         assert!(stat.start_ticks > 0);
         assert!(!host.arguments(std::process::id()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_process_shows_where_it_sees_files() {
+        let host = HostRoot::default();
+        let own = host.working_folder(std::process::id()).unwrap();
+        assert_eq!(
+            own,
+            std::env::current_dir().unwrap().canonicalize().unwrap()
+        );
+        let program = std::env::current_exe().unwrap().canonicalize().unwrap();
+        let tree = host.tree_of(std::process::id()).unwrap();
+        assert_eq!(tree.resolve(&program).unwrap(), program);
+        assert!(host.tree_of(u32::MAX).is_err());
+        assert!(host.mount_namespace().unwrap() > 0);
+        assert_eq!(parse_namespace("mnt:[4026531841]"), Some(4_026_531_841));
+        assert_eq!(parse_namespace("mnt:4026531841"), None);
     }
 }

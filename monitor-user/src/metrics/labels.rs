@@ -46,13 +46,14 @@ pub const DECODE_ERRORS: [&str; 4] = [
     "unknown_value",
 ];
 /// All bounds of the collector.
-pub const LIMITS: [Limit; 6] = [
+pub const LIMITS: [Limit; 7] = [
     Limit::Processes,
     Limit::Flows,
     Limit::Names,
     Limit::Queries,
     Limit::Alerts,
     Limit::Watched,
+    Limit::Scripts,
 ];
 /// All outcomes of DNS messages.
 pub const DNS_OUTCOMES: [DnsOutcome; 5] = [
@@ -137,7 +138,7 @@ pub const DECODE_REASON: Label = Label::new(
 /// Table whose bound was reached.
 pub const LIMITED_TABLE: Label = Label::new(
     "table",
-    "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `running_processes`",
+    "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `scripts`, `running_processes`",
 );
 /// Table of the collector.
 pub const TABLE: Label = Label::new("table", "tables of this build");

@@ -14,6 +14,7 @@ use super::lines::{LineWriter, WhenFull};
 use super::{file_name, is_unprintable, state_name};
 use crate::clock::WallClock;
 use crate::core::alert::Severity;
+use crate::core::attribute::Role;
 use crate::core::event::BootNs;
 use crate::core::policy::Verdict;
 use crate::core::report::{
@@ -101,13 +102,9 @@ fn process_started(event: &ProcessStarted, clock: &WallClock, color: bool) -> St
         "".into()
     };
     let what = format!("{} {shown}", clean(&event.process.exe));
-    row(
-        event.time,
-        clock,
-        "process",
-        &event.process,
-        what.trim_end(),
-    )
+    let role = event.process.tool.as_ref().map(|tool| tool.role);
+    let when = (event.time, clock);
+    row(when, "process", &event.process, role, what.trim_end())
 }
 
 fn flow(report: &FlowReport, clock: &WallClock, color: bool) -> Option<String> {
@@ -126,7 +123,9 @@ fn flow(report: &FlowReport, clock: &WallClock, color: bool) -> Option<String> {
         paint(&format!("{:<19}", verdict.name()), verdict, color),
         clean(report.judgement.purpose.as_deref().unwrap_or("-")),
     );
-    Some(row(report.time, clock, "connect", &report.process, &what))
+    let role = report.process.role_in_flow(&report.judgement);
+    let when = (report.time, clock);
+    Some(row(when, "connect", &report.process, role, &what))
 }
 
 fn alert(notice: &AlertNotice, clock: &WallClock, color: bool) -> String {
@@ -156,15 +155,22 @@ fn alert(notice: &AlertNotice, clock: &WallClock, color: bool) -> String {
 }
 
 /// The columns that processes and connections share.
-fn row(time: BootNs, clock: &WallClock, action: &str, process: &ProcessView, what: &str) -> String {
-    let (who, role) = match process.tool.as_deref() {
+fn row(
+    (time, clock): (BootNs, &WallClock),
+    action: &str,
+    process: &ProcessView,
+    role: Option<Role>,
+    what: &str,
+) -> String {
+    let who = match process.tool.as_deref() {
         Some(tool) => {
             let version = tool.version.as_deref().unwrap_or_default();
-            (format!("{} {version}", tool.tool.id), tool.role.name())
+            format!("{} {version}", tool.tool.id)
         }
-        None if process.exe.is_empty() => ("unknown".to_owned(), "-"),
-        None => (file_name(&process.exe).to_owned(), "-"),
+        None if process.exe.is_empty() => "unknown".to_owned(),
+        None => file_name(&process.exe).to_owned(),
     };
+    let role = role.map_or("-", Role::name);
     let time = time_of_day(time, clock);
     format!(
         "{time}  {action:<8} {:<26} {role:<15} {:>7}  {what}",
@@ -255,7 +261,7 @@ mod tests {
                 ..fixture::opened(fixture::stranger(7))
             }),
             Some(
-                "09:32:03Z  connect  curl                       -                     7  \
+                "09:32:03Z  connect  curl                       unidentified          7  \
                  [2001:db8::1]:443                                udp   expected            api",
             ),
         );

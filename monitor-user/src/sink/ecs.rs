@@ -198,8 +198,10 @@ struct ToolFields<'a> {
     /// `unknown` if the path does not say.
     version: &'a str,
     role: &'static str,
-    vendor: &'a str,
-    jurisdiction: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vendor: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jurisdiction: Option<&'a str>,
     trusted: bool,
 }
 

@@ -141,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::core::event::{BootNs, Outcome, Protocol};
+    use crate::core::policy::Verdict;
     use crate::core::report::{AlertState, FlowReport, ProcessView};
     use crate::sink::fixture::{self, CLOCK};
 
@@ -174,6 +175,7 @@ mod tests {
         let udp = FlowReport {
             remote: fixture::remote("[2001:db8::1]:53", Protocol::Udp),
             names: Vec::new(),
+            judgement: fixture::judgement(Verdict::NotJudged),
             ..fixture::closed(fixture::stranger(43), Outcome::Closed)
         };
         let text = written(&[
@@ -186,6 +188,7 @@ mod tests {
             )),
             fixture::flow(fixture::closed(fixture::process(42), Outcome::NeverSent)),
             fixture::flow(udp),
+            fixture::flow(fixture::opened(fixture::stranger(44))),
             fixture::ended(fixture::process(42), 3 << 8),
             fixture::ended(fixture::process(42), 9),
             fixture::alert(AlertState::Fired),

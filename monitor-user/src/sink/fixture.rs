@@ -97,6 +97,7 @@ pub fn attribution(id: &str, role: Role) -> Attribution {
             },
         ],
         trusted: true,
+        namesakes: Vec::new(),
     }
 }
 
@@ -115,6 +116,7 @@ pub fn judgement(verdict: Verdict) -> Judgement {
         rule: "manifest",
         purpose: Some("api".into()),
         why: "api.anthropic.com is in the manifest of Claude Code".into(),
+        banned: None,
     }
 }
 
@@ -128,6 +130,7 @@ pub fn started(process: ProcessView) -> Effect {
             rule: "banned-tool",
             purpose: None,
             why: "Claude Code is banned".into(),
+            banned: None,
         },
         logged: true,
     }))

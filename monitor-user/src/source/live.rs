@@ -1,7 +1,7 @@
 //! The running kernel as a source of records, in order of time.
 //!
-//! In: the attached programs ([`Kernel`]) and `/proc` for the argv of processes that are older
-//! than the monitor. Out: records, oldest first, through [`Live::poll`].
+//! In: the attached programs ([`Kernel`]), `/proc` for the argv of processes that are older than
+//! the monitor, and what [`Scripts`] finds. Out: records, oldest first, through [`Live::poll`].
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::bpf::{Kernel, LoadError, Options};
 use super::drain::Drain;
 use super::order::Order;
+use super::scripts::Scripts;
 use crate::core::event::BootNs;
 use crate::host::HostRoot;
 use crate::host::clock;
@@ -23,6 +24,11 @@ use crate::host::clock;
 /// How long a record waits for older ones: far longer than a hook runs, far shorter than a
 /// person waits.
 const HOLD: Duration = Duration::from_millis(5);
+/// How long records wait for what the file system says of them, at most: a slow disk's answer, and
+/// no more than the rings hold.
+const WAIT_FOR_FILES: Duration = Duration::from_millis(20);
+/// The same for all the processes that are there at the start.
+const WAIT_FOR_FILES_AT_START: Duration = Duration::from_secs(1);
 /// How often the kernel's books are read.
 const BOOKS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -30,6 +36,7 @@ const BOOKS_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Live {
     kernel: Kernel,
     order: Order,
+    scripts: Scripts,
     drain: Drain,
     books_due: BootNs,
 }
@@ -47,6 +54,7 @@ impl Live {
         let mut live = Live {
             kernel,
             order: Order::default(),
+            scripts: Scripts::start(host).context("cannot look up scripts")?,
             drain: Drain::default(),
             books_due: BootNs(0),
         };
@@ -107,6 +115,12 @@ impl Live {
         self.kernel.watch(process)
     }
 
+    /// Exec records since the last call of which the file system did not tell in time what script
+    /// they run.
+    pub fn take_skipped_scripts(&mut self) -> u64 {
+        self.scripts.take_skipped()
+    }
+
     /// Distinct flows in the kernel's map at the last drain.
     #[must_use]
     pub fn flows(&self) -> usize {
@@ -117,13 +131,18 @@ impl Live {
         let Live {
             kernel,
             order,
+            scripts,
             drain,
             ..
         } = self;
-        kernel.drain(|record| order.push(record));
+        kernel.drain(|record| {
+            scripts.ask(record);
+            order.push(record);
+        });
+        scripts.wait(WAIT_FOR_FILES);
         order.release(cutoff, |record| {
             drain.notice(record);
-            each(record, now);
+            each(&scripts.complete(record), now);
         });
     }
 
@@ -137,12 +156,14 @@ impl Live {
                 .get(..bytes)
                 .context("the task iterator's last record is cut off")?;
             if let Some(complete) = with_arguments(record, host) {
+                self.scripts.ask(&complete);
                 self.order.push(&complete);
             }
             rest = rest
                 .get(bytes.max(size_of::<Header>())..)
                 .unwrap_or_default();
         }
+        self.scripts.wait(WAIT_FOR_FILES_AT_START);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! One catalog file: each value as written → what it means, or what is wrong with it.
 //!
-//! In: a file. Out: [`Entry`]s; errors are added to the list that [`super::check`] keeps.
+//! In: a file. Out: [`Entry`]s; errors are added to the list that `check` keeps.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What can be wrong with a catalog, said so that one can mend it.
 //!
-//! In: problems found by [`super::check`]. Out: [`CatalogError`]s.
+//! In: problems found by `check`. Out: [`CatalogError`]s.
 
 use std::fmt;
 use std::sync::Arc;

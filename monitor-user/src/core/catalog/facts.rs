@@ -1,6 +1,6 @@
 //! What the catalog says of a tool, as it was checked.
 //!
-//! In: made by [`super::checker`]. Out: read by the rest of the catalog, and by reports.
+//! In: made by `checker`. Out: read by the rest of the catalog, and by reports.
 
 use std::sync::Arc;
 
@@ -63,11 +63,11 @@ pub struct Recognisers {
     pub script: Vec<PathGlob>,
     /// The same, but the path repeats only the tool's name: never trusted.
     pub launcher: Vec<PathGlob>,
-    /// The executable, the script or argv[0] bears this name, in any folder: never trusted.
+    /// The executable, the script or `argv[0]` bears this name, in any folder: never trusted.
     pub names: Vec<PathGlob>,
     /// Programs, besides the usual interpreters, that run its scripts.
     pub runtimes: Vec<String>,
-    /// argv[0] with which its executable acts as another program that it contains.
+    /// `argv[0]` with which its executable acts as another program that it contains.
     pub applets: Vec<String>,
     /// Names that other programs bear too: no evidence.
     pub collisions: Vec<String>,

@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use super::version::looks_like_version;
+
 /// Stands in a glob for one path component, or a part of one, that is the tool's version.
 const VERSION: &str = "{version}";
 
 /// Starts a glob that holds in any folder.
 pub(super) const ANY_FOLDER: &str = "**/";
-
-/// Longer than any known version; what is longer is not passed on as one.
-const VERSION_BYTES_MAX: usize = 48;
 
 /// Paths that very many programs share. A glob that matches one of them recognises nothing.
 const EVERYBODYS: [&str; 4] = [
@@ -122,18 +121,13 @@ impl VersionPlace {
         }))
     }
 
-    /// `None` unless it looks like a version: a digit first, then what versions are written with.
+    /// `None` unless it looks like a version.
     fn read(&self, path: &str) -> Option<Arc<str>> {
         let component = path.rsplit('/').nth(self.from_end)?;
         let text = component
             .strip_prefix(&*self.before)?
             .strip_suffix(&*self.after)?;
-        let usual =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_');
-        let looks_like_one = text.len() <= VERSION_BYTES_MAX
-            && text.starts_with(|first: char| first.is_ascii_digit())
-            && text.bytes().all(usual);
-        looks_like_one.then(|| text.into())
+        looks_like_version(text).then(|| text.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which tool a program is, by its own path and argv.
+//! Which tool a program is, by its own path, argv and script.
 //!
 //! In: the facts of all tools, compiled once; then programs. Out: [`Recognition`]s.
 
@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::Tool;
 use super::facts::ToolFacts;
 use super::path::{PathGlob, PathMatch, PathTable};
-use super::program::{Interpreter, Program, Target, base_name};
+use super::program::{Image, Interpreter, Program, Target, base_name};
+use super::version::looks_like_version;
 
 /// Which tool a program is, and how that shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,7 @@ pub struct Recognition {
     pub tool: Arc<Tool>,
     /// Which part of it.
     pub part: Part,
-    /// Its version where the path says so.
+    /// Its version where the path, or the npm package that the glob names, says so.
     pub version: Option<Arc<str>>,
     /// How it shows.
     pub sign: Sign,
@@ -80,8 +81,6 @@ struct Known {
     runtimes: Vec<String>,
 }
 
-type Found<'a> = PathMatch<'a, Arc<Known>>;
-
 impl Recogniser {
     /// # Errors
     ///
@@ -110,10 +109,11 @@ impl Recogniser {
     }
 
     /// The strongest sign there is.
-    pub(super) fn recognise(&self, exe: &str, args: &[String]) -> Option<Recognition> {
-        let program = Program::of(exe, args, |name| self.runtimes.contains(name));
+    pub(super) fn recognise(&self, image: Image<'_>) -> Option<Recognition> {
+        let program = Program::of(image, |name| self.runtimes.contains(name));
+        let exe = image.exe;
         let by_exe = || self.exes.find(exe).map(|found| of_exe(found, &program));
-        let by_script = || self.by_script(&self.scripts, &program, true);
+        let by_script = || by_script(&self.scripts, &program, program.script()?, true);
         let by_layout = || {
             // An interpreter is what it runs: its script tells more than its own place.
             match Interpreter::of(program.name) {
@@ -121,42 +121,38 @@ impl Recogniser {
                 None => by_exe().or_else(by_script),
             }
         };
-        let by_launcher = || self.by_script(&self.launchers, &program, false);
         let helper = self.helpers.find(exe).map(|found| of_helper(&found));
-        helper
-            .or_else(by_layout)
-            .or_else(by_launcher)
+        let by_layout = helper.or_else(by_layout).map(|found| Recognition {
+            version: found
+                .version
+                .clone()
+                .or_else(|| found.version_of_package(image)),
+            ..found
+        });
+        by_layout
+            .or_else(|| self.by_launcher(&program))
             .or_else(|| self.by_name(&program))
     }
 
-    fn by_script(
-        &self,
-        globs: &PathTable<Arc<Known>>,
-        program: &Program<'_>,
-        trusted: bool,
-    ) -> Option<Recognition> {
-        let path = program.script()?;
-        let found = globs.find(path)?;
-        let runs_it = Interpreter::of(program.name).is_some()
-            || found
-                .value
-                .runtimes
-                .iter()
-                .any(|runtime| runtime == program.name);
-        let sign = Sign::Script {
-            glob: Arc::clone(&found.glob.text),
-            path: path.into(),
+    /// The script lies where a tool's launcher does, or is called by a path that is a tool's and
+    /// leads to another script.
+    fn by_launcher(&self, program: &Program<'_>) -> Option<Recognition> {
+        let paths = [program.resolved, program.named_script()];
+        let of = |globs| {
+            let mut paths = paths.into_iter().flatten();
+            paths.find_map(|path| by_script(globs, program, path, false))
         };
-        runs_it.then(|| recognition(&found, Part::Main, sign, trusted))
+        of(&self.scripts).or_else(|| of(&self.launchers))
     }
 
-    /// The executable, the script or argv[0] bears a tool's name.
+    /// The executable, the script or `argv[0]` bears a tool's name.
     fn by_name(&self, program: &Program<'_>) -> Option<Recognition> {
         let target = match &program.target {
             Some(Target::Script(path)) => base_name(path),
             Some(Target::Module(module)) => module.split('.').next().unwrap_or_default(),
             None => "",
         };
+        let resolved = program.resolved.map_or("", base_name);
         let named = |name: &str| {
             let found = self.names.find(name)?;
             Some(recognition(
@@ -166,9 +162,40 @@ impl Recogniser {
                 false,
             ))
         };
-        [program.name, target, program.alias]
+        [program.name, resolved, target, program.alias]
             .into_iter()
             .find_map(named)
+    }
+}
+
+/// The tool, one of whose globs matches the script at `path`, if `program` runs its scripts.
+fn by_script(
+    globs: &PathTable<Arc<Known>>,
+    program: &Program<'_>,
+    path: &str,
+    trusted: bool,
+) -> Option<Recognition> {
+    let found = globs.find(path)?;
+    let runtimes = &found.value.runtimes;
+    let runs_it = Interpreter::of(program.name).is_some()
+        || runtimes.iter().any(|runtime| runtime == program.name);
+    let sign = Sign::Script {
+        glob: Arc::clone(&found.glob.text),
+        path: path.into(),
+    };
+    runs_it.then(|| recognition(&found, Part::Main, sign, trusted))
+}
+
+impl Recognition {
+    /// What the npm package says of its version, if the glob names the package: then it is the
+    /// tool's own.
+    fn version_of_package(&self, image: Image<'_>) -> Option<Arc<str>> {
+        let (Sign::Exe { glob } | Sign::Script { glob, .. } | Sign::Helper { glob }) = &self.sign
+        else {
+            return None;
+        };
+        let version = image.package_version.filter(|it| looks_like_version(it))?;
+        glob.contains("/node_modules/").then(|| version.into())
     }
 }
 
@@ -182,7 +209,7 @@ impl Known {
     }
 }
 
-fn of_exe(found: Found<'_>, program: &Program<'_>) -> Recognition {
+fn of_exe(found: PathMatch<'_, Arc<Known>>, program: &Program<'_>) -> Recognition {
     let is_applet = found
         .value
         .applets
@@ -199,7 +226,7 @@ fn of_exe(found: Found<'_>, program: &Program<'_>) -> Recognition {
     )
 }
 
-fn of_helper(found: &Found<'_>) -> Recognition {
+fn of_helper(found: &PathMatch<'_, Arc<Known>>) -> Recognition {
     recognition(
         found,
         Part::Helper,
@@ -210,7 +237,12 @@ fn of_helper(found: &Found<'_>) -> Recognition {
     )
 }
 
-fn recognition(found: &Found<'_>, part: Part, sign: Sign, trusted: bool) -> Recognition {
+fn recognition(
+    found: &PathMatch<'_, Arc<Known>>,
+    part: Part,
+    sign: Sign,
+    trusted: bool,
+) -> Recognition {
     let (tool, version) = (Arc::clone(&found.value.tool), found.version.clone());
     Recognition {
         tool,

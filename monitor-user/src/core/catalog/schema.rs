@@ -1,6 +1,6 @@
 //! The format of catalog files, as `catalog/README.md` documents it: what serde reads.
 //!
-//! In: TOML. Out: entries as they were written, with their places, for [`super::check`].
+//! In: TOML. Out: entries as they were written, with their places, for `check`.
 
 use serde::Deserialize;
 use toml::Spanned;

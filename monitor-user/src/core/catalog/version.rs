@@ -7,8 +7,21 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use monitor_common::limits::VERSION_BYTES;
+
 /// More numbers than any known tool's version has.
 const NUMBERS_MAX: usize = 6;
+
+/// Whether a text from outside may be passed on as a version: a digit first, then what versions
+/// are written with, and no more than [`VERSION_BYTES`].
+#[must_use]
+pub fn looks_like_version(text: &str) -> bool {
+    let usual =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_');
+    text.len() <= VERSION_BYTES
+        && text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(usual)
+}
 
 /// Numbers with dots between, and a suffix that does not count: `2.1.328`, `0.225.2-beta`.
 /// Missing numbers are zeros: `2.1` equals `2.1.0`.

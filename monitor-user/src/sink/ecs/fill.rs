@@ -11,7 +11,7 @@ use super::{
     ToolFields,
 };
 use crate::clock::WallClock;
-use crate::core::attribute::{Attribution, Evidence};
+use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::event::{BootNs, Endpoint, Hook, Outcome, Protocol};
 use crate::core::names::NameEvidence;
 use crate::core::policy::Judgement;
@@ -184,6 +184,9 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Li
     let mut line = line(&kind, report.sequence, report.time, clock, host);
     set_process(&mut line, &report.process, clock);
     set_judgement(&mut line, &report.judgement);
+    if report.process.role_in_flow(&report.judgement) == Some(Role::Unidentified) {
+        set_unidentified(&mut line, report.name());
+    }
     line.network = Some(network(report.remote));
     line.destination = Some(Destination {
         address: report.ip().to_string(),
@@ -313,13 +316,35 @@ fn set_tool<'a>(line: &mut Line<'a>, attribution: &'a Attribution) {
         name: &tool.name,
         version: attribution.version.as_deref().unwrap_or("unknown"),
         role: attribution.role.name(),
-        vendor: &tool.vendor,
-        jurisdiction: &tool.jurisdiction,
+        vendor: Some(&tool.vendor),
+        jurisdiction: Some(&tool.jurisdiction),
         trusted: attribution.trusted,
     });
     line.telltale.attribution = Some(AttributionFields {
         method: attribution.evidence.first().map(Evidence::kind),
         evidence: attribution.evidence.iter().map(evidence).collect(),
+    });
+}
+
+/// A program of no known tool: all that speaks for one is the `host` that it reaches.
+fn set_unidentified<'a>(line: &mut Line<'a>, host: Option<&'a str>) {
+    line.telltale.tool = Some(ToolFields {
+        id: Role::Unidentified.name(),
+        name: "Unidentified program",
+        version: "unknown",
+        role: Role::Unidentified.name(),
+        vendor: None,
+        jurisdiction: None,
+        trusted: false,
+    });
+    let endpoint = EvidenceFields {
+        kind: "endpoint",
+        host,
+        ..EvidenceFields::default()
+    };
+    line.telltale.attribution = Some(AttributionFields {
+        method: Some(endpoint.kind),
+        evidence: vec![endpoint],
     });
 }
 
@@ -348,10 +373,6 @@ fn evidence(evidence: &Evidence) -> EvidenceFields<'_> {
         },
         Evidence::Name { name } => EvidenceFields {
             name: Some(name),
-            ..fields
-        },
-        Evidence::Endpoint { host } => EvidenceFields {
-            host: Some(host),
             ..fields
         },
     }
