@@ -10,6 +10,7 @@ pub mod event_log;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod http;
+mod json;
 pub mod lines;
 pub mod post;
 pub mod webhook;

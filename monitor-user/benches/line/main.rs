@@ -16,9 +16,13 @@ use std::time::Duration;
 use anyhow::Result;
 use rustix::time::{ClockId, clock_gettime};
 use telltale::clock::WallClock;
+use telltale::config::Config;
+use telltale::core::alert::AlertTiming;
 use telltale::core::catalog::Catalog;
-use telltale::core::collector::{Collector, CollectorConfig, Scope};
+use telltale::core::collector::{Collector, CollectorConfig, Limits, Scope};
 use telltale::core::event::Event;
+use telltale::core::names::NameLimits;
+use telltale::core::policy::PolicyConfig;
 use telltale::core::report::Effect;
 use telltale::metrics::{BuildInfo, Metrics};
 use telltale::sink::HostInfo;
@@ -86,14 +90,10 @@ struct Line {
 impl Line {
     fn new() -> Result<Self> {
         let catalog = Arc::new(Catalog::embedded()?);
-        let config = CollectorConfig {
-            scope: Scope::All,
-            ..CollectorConfig::default()
-        };
         let metrics = Metrics::new(catalog.tools().map(|it| &*it.id), &BuildInfo::default())?;
         let log_file = std::env::temp_dir().join(format!("telltale-bench-{}", std::process::id()));
         Ok(Line {
-            collector: Collector::new(config, catalog)?,
+            collector: collector(catalog)?,
             metrics,
             log: EventLog::open(&LogTarget::File(log_file.clone()), WhenFull::Drop)?,
             log_file,
@@ -150,6 +150,29 @@ fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+/// A collector that has seen nothing and reports everything.
+fn collector(catalog: Arc<Catalog>) -> Result<Collector> {
+    let limits = Config::default().limits;
+    let alerts = Config::default().alerts;
+    let config = CollectorConfig {
+        boot_id: host().boot_id,
+        scope: Scope::All,
+        policy: PolicyConfig::default(),
+        resolvers: Vec::new(),
+        limits: Limits {
+            processes: limits.processes,
+            flows: limits.flows,
+            alerts: limits.alerts,
+            names: NameLimits::of(limits.names),
+        },
+        alerts: AlertTiming {
+            resend: alerts.resend,
+            resolve_after: alerts.resolve_after,
+        },
+    };
+    Ok(Collector::new(config, catalog)?)
 }
 
 fn host() -> HostInfo {

@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use telltale::clock::WallClock;
 use telltale::core::attribute::{Attribution, Role};
 use telltale::core::catalog::{Catalog, PURPOSES, Tool};
-use telltale::core::collector::{Collector, CollectorConfig, Scope};
 use telltale::core::event::Event;
 use telltale::core::policy::Verdict;
 use telltale::core::report::{Effect, FlowReport, ProcessView};
@@ -26,7 +25,7 @@ const ROLES: [Role; 4] = [Role::Main, Role::Helper, Role::Shell, Role::OtherChil
 ///
 /// # Errors
 ///
-/// If a stream of this benchmark has no flow.
+/// If no stream of this benchmark has a flow of a tool.
 pub fn print_table() -> Result<()> {
     println!("| series | bytes | ms per scrape |");
     println!("|--:|--:|--:|");
@@ -51,7 +50,7 @@ fn metrics_with(series: usize) -> Result<Metrics> {
     let catalog = Arc::new(Catalog::embedded()?);
     let tools: Vec<Arc<Tool>> = catalog.tools().cloned().collect();
     let metrics = Metrics::new(tools.iter().map(|it| &*it.id), &BuildInfo::default())?;
-    let flow = any_flow(catalog)?;
+    let flow = tool_flow(catalog)?;
     let flows = Verdict::ALL.into_iter().flat_map(|verdict| {
         let (flow, tools) = (&flow, &tools);
         PURPOSES.into_iter().flat_map(move |purpose| {
@@ -68,23 +67,22 @@ fn metrics_with(series: usize) -> Result<Metrics> {
     Ok(metrics)
 }
 
+/// The flow as if it were another tool's, and judged otherwise.
 fn variant(
-    flow: &FlowReport,
+    (flow, attribution): &(FlowReport, Attribution),
     tool: &Arc<Tool>,
     role: Role,
     purpose: &str,
     verdict: Verdict,
 ) -> FlowReport {
     let mut flow = flow.clone();
-    let tool = Attribution {
+    let attribution = Attribution {
         tool: Arc::clone(tool),
-        version: None,
         role,
-        evidence: Vec::new(),
-        trusted: true,
+        ..attribution.clone()
     };
     flow.process = Arc::new(ProcessView {
-        tool: Some(Arc::new(tool)),
+        tool: Some(Arc::new(attribution)),
         ..ProcessView::clone(&flow.process)
     });
     flow.judgement.purpose = Some(purpose.into());
@@ -92,23 +90,20 @@ fn variant(
     flow
 }
 
-/// A flow that opened, as the collector reports it.
-fn any_flow(catalog: Arc<Catalog>) -> Result<FlowReport> {
-    let config = CollectorConfig {
-        scope: Scope::All,
-        ..CollectorConfig::default()
-    };
-    let mut collector = Collector::new(config, catalog)?;
+/// A flow of a tool, as the collector reports it.
+fn tool_flow(catalog: Arc<Catalog>) -> Result<(FlowReport, Attribution)> {
+    let mut collector = super::collector(catalog)?;
     for (_, records) in streams::all() {
         for record in records {
             let event = Event::decode(&record)?;
             let now = event.time();
             for effect in collector.apply(event, now) {
-                if let Effect::Flow(flow) = effect {
-                    return Ok(*flow);
+                let Effect::Flow(flow) = effect else { continue };
+                if let Some(attribution) = flow.process.tool.as_deref().cloned() {
+                    return Ok((*flow, attribution));
                 }
             }
         }
     }
-    None.context("no stream holds a flow")
+    None.context("no stream holds a flow of a tool")
 }

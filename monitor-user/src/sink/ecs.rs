@@ -5,11 +5,13 @@
 //! are strings, because JSON readers round large numbers.
 
 mod fill;
+pub mod known;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// The schema that the fields follow.
 const ECS_VERSION: &str = "9.4.0";
@@ -24,9 +26,9 @@ pub struct Line<'a> {
     host: Host<'a>,
     observer: Observer,
     #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<Process<'a>>,
+    process: Option<Part<'a, Process<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<Id>,
+    user: Option<Part<'a, Id>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<Source>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,8 +38,18 @@ pub struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<Rule>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gen_ai: Option<GenAi<'a>>,
+    gen_ai: Option<Part<'a, GenAi<'a>>>,
     telltale: Telltale<'a>,
+}
+
+/// A part of a line.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Part<'a, T> {
+    /// As JSON already.
+    Rendered(&'a RawValue),
+    /// Still to be written.
+    Fields(T),
 }
 
 #[derive(Serialize)]
@@ -168,11 +180,11 @@ struct Agent<'a> {
 #[derive(Default, Serialize)]
 struct Telltale<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool: Option<ToolFields<'a>>,
+    tool: Option<Part<'a, ToolFields<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attribution: Option<AttributionFields<'a>>,
+    attribution: Option<Part<'a, AttributionFields<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<ProcessExtras>,
+    process: Option<Part<'a, ProcessExtras>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<EndpointFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

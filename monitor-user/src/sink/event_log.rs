@@ -4,18 +4,16 @@
 //! is written, and alerts when they fire and when they are resolved.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::Serialize;
-use serde_json::Serializer;
-use serde_json::ser::Formatter;
 
 use super::ecs::Line;
+use super::ecs::known::KnownProcesses;
 use super::lines::{LineWriter, WhenFull};
-use super::{HostInfo, is_unprintable};
+use super::{HostInfo, json};
 use crate::clock::WallClock;
 use crate::core::report::Effect;
 use crate::metrics::EventLogStats;
@@ -34,6 +32,7 @@ pub struct EventLog {
     lines: LineWriter,
     /// One line in the making; kept for its memory.
     buffer: Vec<u8>,
+    processes: KnownProcesses,
 }
 
 impl EventLog {
@@ -56,18 +55,17 @@ impl EventLog {
         Ok(EventLog {
             lines,
             buffer: Vec::new(),
+            processes: KnownProcesses::default(),
         })
     }
 
     /// Writes the line of an effect, if it has one.
     pub fn write(&mut self, effect: &Effect, clock: &WallClock, host: &HostInfo) {
-        let Some(line) = Line::of(effect, clock, host) else {
+        let Some(line) = Line::of(effect, clock, host, &mut self.processes) else {
             return;
         };
         self.buffer.clear();
-        let mut serializer = Serializer::with_formatter(&mut self.buffer, SafeFormatter);
-        // It fails on map keys that are no strings only, which the types rule out.
-        if line.serialize(&mut serializer).is_ok() {
+        if json::write(&line, &mut self.buffer) {
             self.buffer.push(b'\n');
             self.lines.push(&self.buffer);
         }
@@ -95,44 +93,6 @@ fn append(path: &Path, when_full: WhenFull) -> anyhow::Result<LineWriter> {
     })
 }
 
-/// Compact JSON that is safe to show: what a terminal would act on is escaped, beyond what
-/// JSON itself demands. Readers of JSON see no difference.
-struct SafeFormatter;
-
-impl Formatter for SafeFormatter {
-    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
-    where
-        W: ?Sized + Write,
-    {
-        // Nearly every fragment, and half of a line's price if looked at character by character.
-        if is_plain(fragment) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        for part in fragment.split_inclusive(is_unprintable) {
-            let bad = part
-                .chars()
-                .next_back()
-                .filter(|last| is_unprintable(*last));
-            let good = part.len() - bad.map_or(0, char::len_utf8);
-            writer.write_all(part.as_bytes().get(..good).unwrap_or_default())?;
-            if let Some(bad) = bad {
-                for unit in bad.encode_utf16(&mut [0; 2]) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether a text holds printable ASCII only. Looks at all of it, which is faster than stopping
-/// at the first other byte: the compiler then compares 16 bytes at a time.
-fn is_plain(text: &str) -> bool {
-    let is_printable = |byte| (b' '..=b'~').contains(&byte);
-    text.bytes()
-        .fold(true, |plain, byte| plain & is_printable(byte))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -144,6 +104,7 @@ mod tests {
     use crate::core::policy::Verdict;
     use crate::core::report::{AlertState, FlowReport, ProcessView};
     use crate::sink::fixture::{self, CLOCK};
+    use crate::sink::is_unprintable;
 
     /// What the log holds after these effects.
     fn written(effects: &[Effect]) -> String {

@@ -144,7 +144,7 @@ impl LineWriter {
     fn forget(&mut self, written: usize) {
         let (front, _) = self.pending.as_slices(); // All that `write_once` writes from.
         let (gone, _) = front.split_at(written.min(front.len()));
-        let lines = gone.iter().filter(|byte| **byte == b'\n').count();
+        let lines = newlines(gone);
         self.pending.drain(..written);
         self.stats.bytes_written += written as u64;
         self.stats.lines_written += (lines - usize::from(self.heals)) as u64;
@@ -181,6 +181,19 @@ impl LineWriter {
             }
         }
     }
+}
+
+/// Number of newlines. A chunk has no more than a byte can count, so that the compiler counts 16
+/// at a time.
+fn newlines(bytes: &[u8]) -> usize {
+    let count = |chunk: &[u8]| {
+        chunk
+            .iter()
+            .map(|byte| u8::from(*byte == b'\n'))
+            .sum::<u8>()
+    };
+    let chunks = bytes.chunks(usize::from(u8::MAX));
+    chunks.map(|chunk| usize::from(count(chunk))).sum()
 }
 
 /// A file that takes nothing and reports no error would be asked for ever.

@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
+use super::known::{KnownProcesses, Rendered};
 use super::{
     Agent, AlertFields, AttributionFields, BootId, CandidateFields, Destination, ECS_VERSION, Ecs,
     EndpointFields, EventFields, EvidenceFields, FileFields, FlowFields, GenAi, Host, Id, Line,
-    NameFields, Network, Observer, Parent, Process, ProcessExtras, Rule, Source, Telltale,
+    NameFields, Network, Observer, Parent, Part, Process, ProcessExtras, Rule, Source, Telltale,
     ToolFields,
 };
 use crate::clock::WallClock;
@@ -25,13 +26,25 @@ use crate::sink::{HostInfo, file_name, plain, state_name};
 impl<'a> Line<'a> {
     /// The line of an effect; `None` if the log does not show it.
     #[must_use]
-    pub fn of(effect: &'a Effect, clock: &WallClock, host: &'a HostInfo) -> Option<Self> {
+    pub fn of(
+        effect: &'a Effect,
+        clock: &WallClock,
+        host: &'a HostInfo,
+        processes: &'a mut KnownProcesses,
+    ) -> Option<Self> {
         match effect {
             Effect::ProcessStarted(event) if event.logged => {
-                Some(process_started(event, clock, host))
+                let known = processes.of(&event.process, clock);
+                Some(process_started(event, known, clock, host))
             }
-            Effect::ProcessEnded(event) if event.logged => Some(process_ended(event, clock, host)),
-            Effect::Flow(report) if report.logged => Some(flow(report, clock, host)),
+            Effect::ProcessEnded(event) if event.logged => {
+                let known = processes.of(&event.process, clock);
+                Some(process_ended(event, known, clock, host))
+            }
+            Effect::Flow(report) if report.logged => {
+                let known = processes.of(&report.process, clock);
+                Some(flow(report, known, clock, host))
+            }
             Effect::Alert(notice) if notice.state != AlertState::StillFiring => {
                 Some(alert(notice, clock, host))
             }
@@ -148,31 +161,44 @@ fn line<'a>(
 
 fn process_started<'a>(
     event: &'a ProcessStarted,
+    known: &'a Rendered,
     clock: &WallClock,
     host: &'a HostInfo,
 ) -> Line<'a> {
     let mut line = line(&PROCESS_STARTED, event.sequence, event.time, clock, host);
-    set_process(&mut line, &event.process, clock);
+    set_process(&mut line, known);
     set_judgement(&mut line, &event.judgement);
     line
 }
 
-fn process_ended<'a>(event: &'a ProcessEnded, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+fn process_ended<'a>(
+    event: &'a ProcessEnded,
+    known: &'a Rendered,
+    clock: &WallClock,
+    host: &'a HostInfo,
+) -> Line<'a> {
     let mut line = line(&PROCESS_ENDED, event.sequence, event.time, clock, host);
-    set_process(&mut line, &event.process, clock);
+    set_process(&mut line, known);
     // As wait(2) packs it: the status in the second byte, the signal in the low seven bits.
     let signal = event.exit_code & 0x7f;
-    if let Some(process) = &mut line.process {
-        process.end = Some(clock.rfc3339(event.time));
-        process.exit_code = (signal == 0).then_some(event.exit_code >> 8 & 0xff);
-    }
-    if let Some(extras) = &mut line.telltale.process {
-        extras.signal = (signal != 0).then_some(signal);
-    }
+    line.process = Some(Part::Fields(Process {
+        end: Some(clock.rfc3339(event.time)),
+        exit_code: (signal == 0).then_some(event.exit_code >> 8 & 0xff),
+        ..process(&event.process, clock)
+    }));
+    line.telltale.process = Some(Part::Fields(ProcessExtras {
+        signal: (signal != 0).then_some(signal),
+        ..extras(&event.process)
+    }));
     line
 }
 
-fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+fn flow<'a>(
+    report: &'a FlowReport,
+    known: &'a Rendered,
+    clock: &WallClock,
+    host: &'a HostInfo,
+) -> Line<'a> {
     let kind = match &report.action {
         FlowAction::Opened { .. } => CONNECTION_OPENED,
         FlowAction::Ended(FlowEnd {
@@ -182,7 +208,7 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Li
         FlowAction::Ended(_) => CONNECTION_FAILED,
     };
     let mut line = line(&kind, report.sequence, report.time, clock, host);
-    set_process(&mut line, &report.process, clock);
+    set_process(&mut line, known);
     set_judgement(&mut line, &report.judgement);
     if report.process.role_in_flow(&report.judgement) == Some(Role::Unidentified) {
         set_unidentified(&mut line, report.name());
@@ -262,13 +288,21 @@ fn alert<'a>(notice: &'a AlertNotice, clock: &WallClock, host: &'a HostInfo) -> 
     line
 }
 
-fn set_process<'a>(line: &mut Line<'a>, view: &'a ProcessView, clock: &WallClock) {
-    let uid = || Id {
-        id: view.uid.to_string(),
-    };
+fn set_process<'a>(line: &mut Line<'a>, known: &'a Rendered) {
+    line.process = Some(Part::Rendered(&known.process));
+    line.user = Some(Part::Rendered(&known.user));
+    line.telltale.process = Some(Part::Rendered(&known.extras));
+    if let Some(known) = &known.tool {
+        line.gen_ai = Some(Part::Rendered(&known.gen_ai));
+        line.telltale.tool = Some(Part::Rendered(&known.tool));
+        line.telltale.attribution = Some(Part::Rendered(&known.attribution));
+    }
+}
+
+/// `process`, of one that runs.
+pub(super) fn process<'a>(view: &'a ProcessView, clock: &WallClock) -> Process<'a> {
     let known_start = view.key.start_ns != 0;
-    line.user = Some(uid());
-    line.process = Some(Process {
+    Process {
         pid: view.key.tgid,
         entity_id: &view.entity_id,
         name: file_name(&view.exe),
@@ -278,10 +312,21 @@ fn set_process<'a>(line: &mut Line<'a>, view: &'a ProcessView, clock: &WallClock
         start: known_start.then(|| clock.rfc3339(BootNs(view.key.start_ns))),
         end: None,
         exit_code: None,
-        user: uid(),
+        user: user(view),
         parent: view.parent.as_ref().map(parent),
-    });
-    line.telltale.process = Some(ProcessExtras {
+    }
+}
+
+/// `user`.
+pub(super) fn user(view: &ProcessView) -> Id {
+    Id {
+        id: view.uid.to_string(),
+    }
+}
+
+/// `telltale.process`, of one that runs.
+pub(super) fn extras(view: &ProcessView) -> ProcessExtras {
+    ProcessExtras {
         origin: origin_name(view.origin),
         cgroup_id: view.cgroup.0.to_string(),
         args_truncated: view.args_truncated,
@@ -291,9 +336,6 @@ fn set_process<'a>(line: &mut Line<'a>, view: &'a ProcessView, clock: &WallClock
             links: view.exe_file.links,
         },
         signal: None,
-    });
-    if let Some(attribution) = view.tool.as_deref() {
-        set_tool(line, attribution);
     }
 }
 
@@ -306,12 +348,19 @@ fn parent(view: &ParentView) -> Parent<'_> {
     }
 }
 
-fn set_tool<'a>(line: &mut Line<'a>, attribution: &'a Attribution) {
+/// `gen_ai`.
+pub(super) fn gen_ai(attribution: &Attribution) -> GenAi<'_> {
+    GenAi {
+        agent: Agent {
+            name: &attribution.tool.name,
+        },
+    }
+}
+
+/// `telltale.tool`.
+pub(super) fn tool(attribution: &Attribution) -> ToolFields<'_> {
     let tool = &attribution.tool;
-    line.gen_ai = Some(GenAi {
-        agent: Agent { name: &tool.name },
-    });
-    line.telltale.tool = Some(ToolFields {
+    ToolFields {
         id: &tool.id,
         name: &tool.name,
         version: attribution.version.as_deref().unwrap_or("unknown"),
@@ -319,16 +368,20 @@ fn set_tool<'a>(line: &mut Line<'a>, attribution: &'a Attribution) {
         vendor: Some(&tool.vendor),
         jurisdiction: Some(&tool.jurisdiction),
         trusted: attribution.trusted,
-    });
-    line.telltale.attribution = Some(AttributionFields {
+    }
+}
+
+/// `telltale.attribution`.
+pub(super) fn attribution(attribution: &Attribution) -> AttributionFields<'_> {
+    AttributionFields {
         method: attribution.evidence.first().map(Evidence::kind),
         evidence: attribution.evidence.iter().map(evidence).collect(),
-    });
+    }
 }
 
 /// A program of no known tool: all that speaks for one is the `host` that it reaches.
 fn set_unidentified<'a>(line: &mut Line<'a>, host: Option<&'a str>) {
-    line.telltale.tool = Some(ToolFields {
+    line.telltale.tool = Some(Part::Fields(ToolFields {
         id: Role::Unidentified.name(),
         name: "Unidentified program",
         version: "unknown",
@@ -336,16 +389,16 @@ fn set_unidentified<'a>(line: &mut Line<'a>, host: Option<&'a str>) {
         vendor: None,
         jurisdiction: None,
         trusted: false,
-    });
+    }));
     let endpoint = EvidenceFields {
         kind: "endpoint",
         host,
         ..EvidenceFields::default()
     };
-    line.telltale.attribution = Some(AttributionFields {
+    line.telltale.attribution = Some(Part::Fields(AttributionFields {
         method: Some(endpoint.kind),
         evidence: vec![endpoint],
-    });
+    }));
 }
 
 fn evidence(evidence: &Evidence) -> EvidenceFields<'_> {
