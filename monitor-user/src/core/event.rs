@@ -72,7 +72,8 @@ pub struct Endpoint {
 
 impl From<Remote> for Endpoint {
     fn from(remote: Remote) -> Self {
-        let ip = IpAddr::V6(Ipv6Addr::from(remote.addr)).to_canonical();
+        let bytes: [u8; 16] = zerocopy::transmute!(remote.addr);
+        let ip = IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical();
         Endpoint {
             addr: SocketAddr::new(ip, remote.port),
             protocol: Protocol::from_number(remote.protocol),
@@ -686,8 +687,7 @@ mod tests {
 
     #[test]
     fn v4_mapped_addresses_become_v4() {
-        let mut addr = [0; 16];
-        addr[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
+        let addr = [0, 0, 0xffff_u32.to_be(), 0xc000_0201_u32.to_be()];
         let remote = Remote {
             addr,
             port: 443,

@@ -43,18 +43,19 @@ enum Hook {
 
 /// Every program, in the order of attachment: processes first, so that no flow comes from a
 /// process nobody saw; the iterator is loaded last and run by [`Kernel::found`].
-const PROGRAMS: [(&str, Hook); 12] = [
+const PROGRAMS: [(&str, Hook); 13] = [
     ("process_fork", Hook::Tracepoint("sched_process_fork")),
     ("process_exec", Hook::Tracepoint("sched_process_exec")),
     ("process_exit", Hook::Tracepoint("sched_process_exit")),
-    ("dns_egress", Hook::Skb(CgroupSkbAttachType::Egress)),
-    ("dns_ingress", Hook::Skb(CgroupSkbAttachType::Ingress)),
-    ("socket_state", Hook::SockOps),
+    ("sock_create", Hook::Sock),
     ("sock_release", Hook::Sock),
+    ("socket_state", Hook::SockOps),
     ("connect4", Hook::SockAddr),
     ("connect6", Hook::SockAddr),
     ("sendmsg4", Hook::SockAddr),
     ("sendmsg6", Hook::SockAddr),
+    ("packet_egress", Hook::Skb(CgroupSkbAttachType::Egress)),
+    ("packet_ingress", Hook::Skb(CgroupSkbAttachType::Ingress)),
     ("task_iter", Hook::Iterator("task")),
 ];
 
@@ -137,8 +138,10 @@ impl Kernel {
         for (name, hook) in PROGRAMS {
             let program = program(&mut ebpf, name)?;
             load_program(program, &btf, hook).map_err(|error| program_error(name, &error))?;
-            attach_program(program, hook, &cgroup_root)
-                .map_err(|error| LoadError::Attach { program: name, error: chain(&error) })?;
+            attach_program(program, hook, &cgroup_root).map_err(|error| LoadError::Attach {
+                program: name,
+                error: chain(&error),
+            })?;
         }
         Ok(Kernel {
             control: map(&mut ebpf, "CONTROL")?,
@@ -247,7 +250,8 @@ fn kernel_btf() -> Result<aya::Btf, LoadError> {
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, LoadError> {
-    ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("no program {name}")))
+    ebpf.program_mut(name)
+        .ok_or_else(|| LoadError::Object(format!("no program {name}")))
 }
 
 /// Loads every program without attaching any, to see what this kernel and these privileges allow.
@@ -261,8 +265,7 @@ pub fn probe() -> Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError> 
     let mut results = Vec::new();
     for (name, hook) in PROGRAMS {
         let program = program(&mut ebpf, name)?;
-        let loaded =
-            load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
+        let loaded = load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
         results.push((name, loaded));
     }
     Ok(results)

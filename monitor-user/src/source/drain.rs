@@ -53,12 +53,7 @@ impl Drain {
     }
 
     /// Reads the whole flow map and hands out what changed since the last time.
-    pub fn run(
-        &mut self,
-        kernel: &mut Kernel,
-        now: BootNs,
-        mut each: impl FnMut(&[u8]),
-    ) {
+    pub fn run(&mut self, kernel: &mut Kernel, now: BootNs, mut each: impl FnMut(&[u8])) {
         let mut finished = Vec::new();
         for entry in kernel.flows.iter() {
             let Ok((key, value)) = entry else { continue };
