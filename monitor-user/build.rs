@@ -1,20 +1,28 @@
-//! Places the kernel object where the library can include it.
+//! Places the kernel object and the catalog where the library can include them.
 //!
 //! In: the committed `monitor-ebpf/bpf/telltale.bpf.o`, or the file that `TELLTALE_EBPF_OBJECT`
-//! names (a rebuilt object, where the committed one cannot be reproduced). Out: a copy in
-//! `OUT_DIR`, aligned as ELF needs it by the including side, and its digest.
+//! names (a rebuilt object, where the committed one cannot be reproduced); `catalog/tools/*.toml`
+//! and `catalog/services/*.toml`. Out, in `OUT_DIR`: a copy of the object, and
+//! `catalog_files.rs`, a list of names and texts in the order of the names. Also the object's
+//! digest, as `TELLTALE_EBPF_DIGEST`.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, io};
 
 use sha2::{Digest, Sha256};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
+    embed_object(&manifest, &out)?;
+    embed_catalog(&manifest.join("../catalog"), &out)?;
+    Ok(())
+}
+
+fn embed_object(manifest: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-env-changed=TELLTALE_EBPF_OBJECT");
     let object = match env::var_os("TELLTALE_EBPF_OBJECT") {
-        Some(path) => absolute(&manifest, Path::new(&path)),
+        Some(path) => absolute(manifest, Path::new(&path)),
         None => manifest.join("../monitor-ebpf/bpf/telltale.bpf.o"),
     };
     println!("cargo::rerun-if-changed={}", object.display());
@@ -40,4 +48,32 @@ fn absolute(manifest: &Path, path: &Path) -> PathBuf {
     } else {
         manifest.join("..").join(path)
     }
+}
+
+/// Writes the list of the catalog's files. Their texts are included by the compiler, so the
+/// library holds them and never this machine's paths.
+fn embed_catalog(catalog: &Path, out: &Path) -> io::Result<()> {
+    println!("cargo::rerun-if-changed={}", catalog.display());
+    let mut list = String::from("const EMBEDDED: &[(&str, &str)] = &[\n");
+    for folder in ["services", "tools"] {
+        let entries = fs::read_dir(catalog.join(folder))?;
+        let mut paths: Vec<_> = entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<_>>()?;
+        paths.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        });
+        paths.sort();
+        for path in paths {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("catalog/{folder}/{file}");
+            list += &format!(
+                "    ({name:?}, include_str!({:?})),\n",
+                fs::canonicalize(&path)?
+            );
+        }
+    }
+    list += "];\n";
+    fs::write(out.join("catalog_files.rs"), list)
 }

@@ -42,7 +42,7 @@ pub const IPV6_EXTENSIONS: usize = 6;
 pub const CONTROL_RING_BYTES: u32 = 4 << 20;
 
 /// Detail ring: repeated opens and ends of flows.
-pub const DETAIL_RING_BYTES: u32 = 4 << 20;
+pub const DETAIL_RING_BYTES: u32 = 2 << 20;
 
 /// Payload ring: DNS messages.
-pub const PAYLOAD_RING_BYTES: u32 = 1 << 20;
+pub const PAYLOAD_RING_BYTES: u32 = 512 << 10;

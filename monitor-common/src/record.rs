@@ -296,6 +296,11 @@ pub struct SocketOpened {
 
 const _: () = assert!(size_of::<SocketOpened>() == 48);
 
+/// `SOCK_RAW` of include/linux/net.h.
+pub const SOCK_RAW: u32 = 3;
+/// Not an address family: the character device `/dev/net/tun`.
+pub const FAMILY_TUN: u32 = 1 << 16;
+
 /// A process opened more new flows than its budget allows. At most one a second per process, and
 /// one at its end.
 #[repr(C)]

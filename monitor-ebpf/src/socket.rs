@@ -23,7 +23,7 @@ use aya_ebpf::{
 use monitor_common::{
     counter::{AGGREGATED, DROPPED_UNREADABLE, GAP_NO_SOCKET_STORAGE, HOOK_FLOW_END, HOOK_SOCKET},
     flow::{FlowKey, Remote},
-    record::{self, END_CLOSED, END_FAILED, END_NEVER_SENT, FlowEnded, SocketOpened},
+    record::{self, END_CLOSED, END_FAILED, END_NEVER_SENT, FlowEnded, SOCK_RAW, SocketOpened},
 };
 
 use crate::{
@@ -38,8 +38,6 @@ use crate::{
 
 /// `TCP_CLOSE` of `enum tcp_state`, include/net/tcp_states.h.
 const TCP_CLOSE: u32 = 7;
-/// `SOCK_RAW`.
-const SOCK_RAW: u32 = 3;
 /// Let the call go on: this program only watches.
 const ALLOW: i32 = 1;
 /// `IPPROTO_TCP`.

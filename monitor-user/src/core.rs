@@ -9,6 +9,8 @@ pub mod attribute;
 pub mod catalog;
 pub mod collector;
 pub mod event;
+#[cfg(test)]
+mod fixture;
 pub mod flow;
 pub mod names;
 pub mod policy;

@@ -4,11 +4,22 @@
 //! Read the modules in this order; each imports only those before it, and [`pipeline`] joins them:
 //!
 //! 1. [`core`]: pure. Events in, effects out.
-//! 2. [`source`]: where records come from: the kernel, or a recording.
-//! 3. [`host`]: what is read of the host besides: resolvers, users, boot id.
+//! 2. [`host`] and [`clock`]: what is read of the host besides records.
+//! 3. [`source`]: where records come from: the kernel, or a recording.
 //! 4. [`metrics`] and [`sink`]: where effects go.
 //! 5. [`config`] and [`cli`]: what the operator asked for.
+//! 6. [`pipeline`], [`doctor`] and [`run`]: the shell that joins them, one function per command.
 #![forbid(unsafe_code)]
 
+pub mod catalog_report;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod core;
+pub mod doctor;
+pub mod host;
+pub mod metrics;
+pub mod pipeline;
+pub mod run;
+pub mod sink;
 pub mod source;

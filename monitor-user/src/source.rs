@@ -1,6 +1,14 @@
-//! placeholder
+//! Where records come from: the kernel, or a recording. Nothing behind this knows which.
+//!
+//! In: kernel rings and maps, or a file. Out: raw records, each with the time it is applied at.
+//! [`live`] joins the kernel's side: [`bpf`] loads and attaches, [`order`] merges the rings,
+//! [`drain`] reads the flow map; [`btf`] and [`offsets`] tell the programs this kernel's layout.
+
 pub mod bpf;
 pub mod btf;
+pub mod cgroup2;
 pub mod drain;
+pub mod live;
 pub mod offsets;
 pub mod order;
+pub mod recording;

@@ -1,2 +1,51 @@
-//! Placeholder
-fn main() {}
+//! The project's own commands: `cargo xtask COMMAND`.
+//!
+//! In: the command line. Out: what the command makes or finds; the exit code is 1 on failure.
+//! Building, testing and running Telltale never need this crate: `cargo build`, `cargo test` and
+//! `cargo run` stand alone. One file is one command.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a command line tool talks on stdout")]
+
+mod build_ebpf;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Telltale's own build and check commands"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the kernel object from source, or prove that the committed one comes from it.
+    BuildEbpf(build_ebpf::Args),
+    /// Run the test suite, or one part of it, and say how long each part took.
+    Test(test::Args),
+    /// Check what the compiler cannot: layers, file headers, stray text.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Tidy => tidy::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -243,6 +243,9 @@ pub enum Limit {
     Queries,
     /// The alert table is full.
     Alerts,
+    /// The kernel's table of processes watched in detail is full: their repeated connections are
+    /// counted, not listed.
+    Watched,
 }
 
 impl Limit {
@@ -255,6 +258,7 @@ impl Limit {
             Limit::Names => "names",
             Limit::Queries => "queries",
             Limit::Alerts => "alerts",
+            Limit::Watched => "watched",
         }
     }
 }

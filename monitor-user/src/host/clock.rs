@@ -15,8 +15,9 @@ pub fn now() -> BootNs {
 /// What to add to a [`BootNs`] to get nanoseconds since 1970-01-01 UTC. Changes when the wall
 /// clock is stepped.
 #[must_use]
-pub fn wall_offset_ns() -> u64 {
-    read(ClockId::Realtime).saturating_sub(read(ClockId::Boottime))
+pub fn wall_offset_ns() -> i64 {
+    let (wall, boot) = (read(ClockId::Realtime), read(ClockId::Boottime));
+    i64::try_from(wall).unwrap_or(i64::MAX) - i64::try_from(boot).unwrap_or_default()
 }
 
 fn read(clock: ClockId) -> u64 {

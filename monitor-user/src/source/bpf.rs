@@ -254,19 +254,30 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, LoadEr
         .ok_or_else(|| LoadError::Object(format!("no program {name}")))
 }
 
+/// What the kernel said to one program.
+pub struct Probed {
+    /// Which.
+    pub program: &'static str,
+    /// Whether it loads.
+    pub loaded: Result<(), LoadError>,
+}
+
 /// Loads every program without attaching any, to see what this kernel and these privileges allow.
 ///
 /// # Errors
 ///
 /// What prevents even the maps.
-pub fn probe() -> Result<Vec<(&'static str, Result<(), LoadError>)>, LoadError> {
+pub fn probe() -> Result<Vec<Probed>, LoadError> {
     let mut ebpf = create(Options::default())?;
     let btf = kernel_btf()?;
     let mut results = Vec::new();
     for (name, hook) in PROGRAMS {
         let program = program(&mut ebpf, name)?;
         let loaded = load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
-        results.push((name, loaded));
+        results.push(Probed {
+            program: name,
+            loaded,
+        });
     }
     Ok(results)
 }

@@ -19,7 +19,9 @@ use crate::host::HostRoot;
 ///
 /// Says which mount could not be opened, or why none could be made.
 pub fn open_root(host: &HostRoot) -> anyhow::Result<OwnedFd> {
-    let mounts = host.cgroup2_mounts().context("cannot read the list of mounts")?;
+    let mounts = host
+        .cgroup2_mounts()
+        .context("cannot read the list of mounts")?;
     match mounts.iter().find(|mount| mount.is_whole()) {
         Some(mount) => open_directory(&mount.path),
         None if mounts.is_empty() => private_mount(),
@@ -27,7 +29,11 @@ pub fn open_root(host: &HostRoot) -> anyhow::Result<OwnedFd> {
             "only a part of the cgroup-v2 hierarchy is mounted here ({}): Telltale must see its \
              root. In a container, mount the host's /sys/fs/cgroup and use the host's cgroup \
              namespace",
-            mounts.iter().map(|mount| mount.path.display().to_string()).collect::<Vec<_>>().join(", ")
+            mounts
+                .iter()
+                .map(|mount| mount.path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
     }
 }
@@ -43,8 +49,12 @@ fn private_mount() -> anyhow::Result<OwnedFd> {
                   `mount -t cgroup2 none /sys/fs/cgroup/unified`, or run as root";
     let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC).context(remedy)?;
     fsconfig_create(&context).context(remedy)?;
-    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-        .context(remedy)?;
+    let mount = fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )
+    .context(remedy)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(&mount, ".", flags, Mode::empty()).context(remedy)
 }

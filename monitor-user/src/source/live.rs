@@ -16,9 +16,9 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::bpf::{Kernel, LoadError, Options};
 use super::drain::Drain;
 use super::order::Order;
-use crate::host::clock;
 use crate::core::event::BootNs;
 use crate::host::HostRoot;
+use crate::host::clock;
 
 /// How long a record waits for older ones: far longer than a hook runs, far shorter than a
 /// person waits.
@@ -50,7 +50,8 @@ impl Live {
             drain: Drain::default(),
             books_due: BootNs(0),
         };
-        live.find_processes(host).context("cannot list the processes that are running")?;
+        live.find_processes(host)
+            .context("cannot list the processes that are running")?;
         Ok(live)
     }
 
@@ -65,10 +66,14 @@ impl Live {
         let cutoff = BootNs(now.0.saturating_sub(hold_ns));
         self.release(cutoff, now, &mut each);
         if self.drain.due(now) {
-            self.drain.run(&mut self.kernel, now, |record| each(record, now));
+            self.drain
+                .run(&mut self.kernel, now, |record| each(record, now));
         }
         if now >= self.books_due {
-            let books = self.kernel.counters(now).context("cannot read the kernel's books")?;
+            let books = self
+                .kernel
+                .counters(now)
+                .context("cannot read the kernel's books")?;
             each(books.as_bytes(), now);
             self.books_due = BootNs(now.0 + u64::try_from(BOOKS_INTERVAL.as_nanos())?);
         }
@@ -83,8 +88,12 @@ impl Live {
     pub fn finish(&mut self, mut each: impl FnMut(&[u8], BootNs)) -> anyhow::Result<()> {
         let now = clock::now();
         self.release(BootNs(u64::MAX), now, &mut each);
-        self.drain.run(&mut self.kernel, now, |record| each(record, now));
-        let books = self.kernel.counters(now).context("cannot read the kernel's books")?;
+        self.drain
+            .run(&mut self.kernel, now, |record| each(record, now));
+        let books = self
+            .kernel
+            .counters(now)
+            .context("cannot read the kernel's books")?;
         each(books.as_bytes(), now);
         Ok(())
     }
@@ -105,7 +114,12 @@ impl Live {
     }
 
     fn release(&mut self, cutoff: BootNs, now: BootNs, each: &mut impl FnMut(&[u8], BootNs)) {
-        let Live { kernel, order, drain, .. } = self;
+        let Live {
+            kernel,
+            order,
+            drain,
+            ..
+        } = self;
         kernel.drain(|record| order.push(record));
         order.release(cutoff, |record| {
             drain.notice(record);
@@ -119,11 +133,15 @@ impl Live {
         let mut rest = found.as_slice();
         while let Ok((header, _)) = Header::read_from_prefix(rest) {
             let bytes = usize::try_from(header.bytes)?;
-            let record = rest.get(..bytes).context("the task iterator's last record is cut off")?;
+            let record = rest
+                .get(..bytes)
+                .context("the task iterator's last record is cut off")?;
             if let Some(complete) = with_arguments(record, host) {
                 self.order.push(&complete);
             }
-            rest = rest.get(bytes.max(size_of::<Header>())..).unwrap_or_default();
+            rest = rest
+                .get(bytes.max(size_of::<Header>())..)
+                .unwrap_or_default();
         }
         Ok(())
     }
@@ -144,6 +162,7 @@ fn with_arguments(record: &[u8], host: &HostRoot) -> Option<Vec<u8>> {
         head.flags |= EXEC_ARGS_TRUNCATED;
     }
     head.args_bytes = u16::try_from(args.len()).ok()?;
-    head.header.bytes = u32::try_from(size_of::<ProcessExecuted>() + path.len() + args.len()).ok()?;
+    head.header.bytes =
+        u32::try_from(size_of::<ProcessExecuted>() + path.len() + args.len()).ok()?;
     Some([head.as_bytes(), path, &args].concat())
 }

@@ -1,0 +1,382 @@
+//! The command line: exactly what was typed, each value already of its type.
+//!
+//! In: the arguments of the process. Out: a [`Cli`]. What the values mean together with the
+//! config file is for [`crate::config`]; doing it is for `main`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{Destination, EventsScope, Flags, values};
+
+/// Shows which AI tools on this host talk to whom.
+#[derive(Clone, Debug, PartialEq, Parser)]
+#[command(name = "telltale", after_help = ABOUT_EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Least important messages to log: off, error, warn, info, debug or trace.
+    /// Without this flag the environment variable RUST_LOG decides, then `info`
+    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    pub log_level: Option<LevelFilter>,
+}
+
+const ABOUT_EXAMPLES: &str = "\
+Examples:
+  telltale run                      watch, and serve metrics on 127.0.0.1:10142
+  telltale run --banned claude-code alert when this tool runs or connects
+  telltale doctor                   what this kernel and these privileges allow";
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum Command {
+    /// Watch this host: serve metrics, send alerts, write the event log
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Check config, policy and catalog, and report every mistake with its file, line and key
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(PolicyArgs),
+    /// Show what this kernel and these privileges allow, and the remedy for what is missing
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor,
+    /// Show the AI tools that are recognised
+    #[command(subcommand, after_help = CATALOG_EXAMPLES)]
+    Catalog(CatalogCommand),
+    /// Feed a recording through the same line, with this config: same records, same result
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  telltale run --config /etc/telltale/telltale.toml
+  telltale run --events - --events-scope all --quiet
+  telltale run --record today.ndjson";
+
+const CHECK_EXAMPLES: &str = "\
+Example:
+  telltale check --config /etc/telltale/telltale.toml";
+
+const DOCTOR_EXAMPLES: &str = "\
+Example:
+  telltale doctor";
+
+const CATALOG_EXAMPLES: &str = "\
+Examples:
+  telltale catalog list
+  telltale catalog show claude-code";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  telltale replay today.ndjson --events -
+  telltale replay today.ndjson --config candidate.toml --metrics -";
+
+/// Flags of `telltale run`.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct RunArgs {
+    /// Config file and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// The event log.
+    #[command(flatten)]
+    pub events: EventsArgs,
+    /// Address to serve metrics on, instead of the config's; may be repeated
+    #[arg(long = "web.listen-address", value_name = "IP:PORT",
+          value_parser = values::listen_address)]
+    pub listen_addresses: Vec<SocketAddr>,
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH",
+          value_parser = values::telemetry_path)]
+    pub telemetry_path: Option<String>,
+    /// Also record every kernel record into this new file, for `telltale replay`.
+    /// It holds arguments and host names
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Print no line per new process and endpoint on a terminal
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Flags that say what is allowed.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct PolicyArgs {
+    /// Config file; without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder to read the catalog from, instead of the catalog that is built in
+    #[arg(long, value_name = "DIR", value_parser = values::path)]
+    pub catalog: Option<PathBuf>,
+    /// Tool that must neither run nor connect, besides the config's; may be repeated
+    #[arg(long, value_name = "TOOL", value_parser = values::tool_id)]
+    pub banned: Vec<String>,
+}
+
+/// Flags of the event log.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct EventsArgs {
+    /// Write the event log, as NDJSON in ECS field names, to a file or (-) to standard output
+    #[arg(long, value_name = "FILE|-", value_parser = values::destination)]
+    pub events: Option<Destination>,
+    /// What the event log covers: AI tools and their children, or everything
+    #[arg(long, value_name = "tools|all", value_parser = values::events_scope)]
+    pub events_scope: Option<EventsScope>,
+}
+
+/// What to show of the catalog.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum CatalogCommand {
+    /// One line per tool
+    List {
+        /// Folder to read the catalog from, instead of the catalog that is built in
+        #[arg(long, value_name = "DIR", value_parser = values::path)]
+        catalog: Option<PathBuf>,
+    },
+    /// Everything the catalog says of one tool
+    Show {
+        /// Its identifier, as `telltale catalog list` shows it
+        #[arg(value_name = "TOOL", value_parser = values::tool_id)]
+        tool: String,
+        /// Folder to read the catalog from, instead of the catalog that is built in
+        #[arg(long, value_name = "DIR", value_parser = values::path)]
+        catalog: Option<PathBuf>,
+    },
+}
+
+/// Arguments of `telltale replay`.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct ReplayArgs {
+    /// Recording, made with `telltale run --record FILE`
+    pub file: PathBuf,
+    /// Config file and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// The event log.
+    #[command(flatten)]
+    pub events: EventsArgs,
+    /// Write the metrics as they are at the end, to a file or (-) to standard output
+    #[arg(long, value_name = "FILE|-", value_parser = values::destination)]
+    pub metrics: Option<Destination>,
+}
+
+impl RunArgs {
+    /// Those that beat the config file.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        Flags {
+            listen_addresses: self.listen_addresses.clone(),
+            telemetry_path: self.telemetry_path.clone(),
+            ..flags(&self.policy, &self.events)
+        }
+    }
+}
+
+impl ReplayArgs {
+    /// Those that beat the config file.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        flags(&self.policy, &self.events)
+    }
+}
+
+impl PolicyArgs {
+    /// Those that beat the config file.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        flags(self, &EventsArgs::default())
+    }
+}
+
+fn flags(policy: &PolicyArgs, events: &EventsArgs) -> Flags {
+    Flags {
+        events: events.events.clone(),
+        events_scope: events.events_scope,
+        catalog: policy.catalog.clone(),
+        banned: policy.banned.clone(),
+        ..Flags::default()
+    }
+}
+
+impl Cli {
+    /// Parses arguments; the first is the program's name. `version` is what `--version` prints
+    /// after the name: the version, and the digest of the eBPF object that is built in.
+    ///
+    /// # Errors
+    ///
+    /// A usage error, or the text of `--help` and `--version`: `clap::Error::exit` prints either
+    /// where it belongs, and leaves with status 2 or 0.
+    pub fn from_args<I>(args: I, version: &'static str) -> Result<Cli, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString> + Clone,
+    {
+        let mut command = Cli::command().version(version);
+        let matches = command.try_get_matches_from_mut(args)?;
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::from_args(line.split_whitespace(), "1.2.3\neBPF object sha256:abc")
+    }
+
+    #[track_caller]
+    fn command(line: &str) -> Command {
+        match parse(line) {
+            Ok(cli) => cli.command,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(line: &str, expect: &str) {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(text.contains(expect), "{text}");
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_alone_asks_for_nothing() {
+        assert_eq!(command("telltale run"), Command::Run(Box::default()));
+        assert_eq!(RunArgs::default().flags(), Flags::default());
+    }
+
+    #[test]
+    fn every_flag_of_run() {
+        let Command::Run(args) = command(
+            "telltale run --config c.toml --web.listen-address 127.0.0.1:1 \
+             --web.listen-address [::1]:2 --web.telemetry-path /m --events - --events-scope all \
+             --record r.ndjson --catalog dir --banned a --banned b -q",
+        ) else {
+            panic!("not run")
+        };
+        assert_eq!(args.policy.config, Some(PathBuf::from("c.toml")));
+        assert_eq!(args.record, Some(PathBuf::from("r.ndjson")));
+        assert!(args.quiet);
+        assert_eq!(
+            args.flags(),
+            Flags {
+                listen_addresses: ["127.0.0.1:1", "[::1]:2"]
+                    .map(|at| at.parse().unwrap())
+                    .into(),
+                telemetry_path: Some("/m".to_owned()),
+                events: Some(Destination::Stdout),
+                events_scope: Some(EventsScope::All),
+                catalog: Some(PathBuf::from("dir")),
+                banned: vec!["a".to_owned(), "b".to_owned()],
+            }
+        );
+    }
+
+    #[test]
+    fn check_and_replay_take_the_policy() {
+        let Command::Check(args) = command("telltale check --catalog dir --banned a") else {
+            panic!("not check")
+        };
+        let expect = Flags {
+            catalog: Some(PathBuf::from("dir")),
+            banned: vec!["a".to_owned()],
+            ..Flags::default()
+        };
+        assert_eq!(args.flags(), expect);
+
+        let line = "telltale replay f --config c --catalog dir --banned a --events e --metrics -";
+        let Command::Replay(args) = command(line) else {
+            panic!("not replay")
+        };
+        assert_eq!(args.file, PathBuf::from("f"));
+        assert_eq!(args.policy.config, Some(PathBuf::from("c")));
+        assert_eq!(args.metrics, Some(Destination::Stdout));
+        let events = Some(Destination::File(PathBuf::from("e")));
+        assert_eq!(args.flags(), Flags { events, ..expect });
+    }
+
+    #[test]
+    fn catalog_and_doctor() {
+        assert_eq!(
+            command("telltale catalog list"),
+            Command::Catalog(CatalogCommand::List { catalog: None })
+        );
+        assert_eq!(
+            command("telltale catalog show codex-cli --catalog dir"),
+            Command::Catalog(CatalogCommand::Show {
+                tool: "codex-cli".to_owned(),
+                catalog: Some(PathBuf::from("dir")),
+            })
+        );
+        assert_eq!(command("telltale doctor"), Command::Doctor);
+    }
+
+    #[test]
+    fn the_log_level_is_for_every_command() {
+        let level = |line| parse(line).unwrap().log_level;
+        assert_eq!(level("telltale doctor"), None);
+        assert_eq!(
+            level("telltale --log.level debug doctor"),
+            Some(LevelFilter::DEBUG)
+        );
+        assert_eq!(
+            level("telltale run --log.level off"),
+            Some(LevelFilter::OFF)
+        );
+        check_refused("telltale run --log.level loud", "invalid value 'loud'");
+    }
+
+    #[test]
+    fn wrong_values_name_the_flag_and_the_remedy() {
+        check_refused(
+            "telltale run --web.listen-address :9100",
+            "invalid value ':9100' for '--web.listen-address <IP:PORT>': no IP address; \
+             write \"[::]:9100\"",
+        );
+        check_refused(
+            "telltale run --web.telemetry-path m",
+            "does not start with /; write \"/m\"",
+        );
+        check_refused(
+            "telltale run --events-scope most",
+            "write \"tools\" or \"all\"",
+        );
+        check_refused(
+            "telltale run --banned Claude",
+            "`telltale catalog list` shows them",
+        );
+        check_refused(
+            "telltale run --bannd x",
+            "a similar argument exists: '--banned'",
+        );
+        check_refused("telltale rnu", "unrecognized subcommand 'rnu'");
+        check_refused("telltale replay", "<FILE>");
+    }
+
+    #[test]
+    fn version_and_help() {
+        let text = |line: &str| {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 0);
+            error.to_string()
+        };
+        assert_eq!(
+            text("telltale --version"),
+            "telltale 1.2.3\neBPF object sha256:abc\n"
+        );
+        assert!(text("telltale --help").contains("\nExamples:\n  telltale run "));
+        for command in ["run", "check", "doctor", "catalog", "replay"] {
+            let help = text(&format!("telltale {command} --help"));
+            assert!(help.contains(&format!("\n  telltale {command}")), "{help}");
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! What the operator asked for: the config file and the flags → [`Config`], typed and bounded.
+//!
+//! In: a TOML file and [`Flags`]. Out: a [`Config`], or a [`ConfigError`] that names every
+//! mistake with its place and its remedy. Flags beat the file, the file beats the defaults.
+//!
+//! - [`keys`]: the one table of keys, with defaults, ranges and meanings.
+//! - [`fields`]: takes keys out of the file; what is left over is unknown.
+//! - [`values`]: text → typed value, for the file and for flags alike.
+//! - [`file`]: reads the file, or refuses it.
+//! - [`error`]: what can be wrong.
+
+#[cfg(test)]
+mod document;
+pub mod error;
+pub mod fields;
+pub mod file;
+pub mod keys;
+pub mod values;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::Url;
+
+use self::error::{ConfigError, Place, Problem};
+use self::fields::{Fields, Reader};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The HTTP endpoint.
+    pub web: Web,
+    /// The event log.
+    pub events: Events,
+    /// Tools that must not run, each once.
+    pub banned: Vec<BannedTool>,
+    /// Folder of the catalog; `None` is the built-in one.
+    pub catalog: Option<PathBuf>,
+    /// Alerts and their receivers.
+    pub alerts: Alerts,
+    /// Sizes of the collector's tables.
+    pub limits: Limits,
+    /// Resolvers of this host; `None` means those of `/etc/resolv.conf`.
+    pub resolvers: Option<Vec<IpAddr>>,
+}
+
+/// The HTTP endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Web {
+    /// Addresses to listen on; never empty. Port 0 lets the kernel choose.
+    pub listen_addresses: Vec<SocketAddr>,
+    /// Path of the metrics: starts with `/`, and is neither `/` nor one of `/-/…`.
+    pub telemetry_path: String,
+}
+
+/// The event log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Events {
+    /// Where it goes; `None` writes none.
+    pub destination: Option<Destination>,
+    /// What it covers.
+    pub scope: EventsScope,
+}
+
+/// A file to write, or standard output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output, spelled `-`.
+    Stdout,
+    /// A file.
+    File(PathBuf),
+}
+
+/// What the event log covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventsScope {
+    /// AI tools, their children, and whatever reaches an AI endpoint.
+    #[default]
+    Tools,
+    /// Every process and every flow.
+    All,
+}
+
+/// A tool that must not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BannedTool {
+    /// Identifier in the catalog: `[a-z0-9-]+`.
+    pub tool: String,
+    /// Where the operator wrote it.
+    pub place: Place,
+}
+
+/// Alerts and their receivers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alerts {
+    /// Receivers are told again of a firing alert this often.
+    pub resend: Duration,
+    /// An alert is resolved when its cause was not seen for so long.
+    pub resolve_after: Duration,
+    /// Each gets a JSON POST per alert.
+    pub webhooks: Vec<Receiver>,
+    /// Base URLs of Alertmanagers.
+    pub alertmanagers: Vec<Receiver>,
+}
+
+/// Where alerts are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// `http` or `https`. May hold credentials: do not log it.
+    pub url: Url,
+    /// How long one request may take.
+    pub timeout: Duration,
+}
+
+/// Sizes of the collector's tables, in entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Processes.
+    pub processes: usize,
+    /// Flows.
+    pub flows: usize,
+    /// Names of addresses.
+    pub names: usize,
+    /// Alerts.
+    pub alerts: usize,
+}
+
+/// What was typed as flags; each beats the file, except that `banned` adds to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Flags {
+    /// `--web.listen-address`; empty if it was not typed.
+    pub listen_addresses: Vec<SocketAddr>,
+    /// `--web.telemetry-path`.
+    pub telemetry_path: Option<String>,
+    /// `--events`.
+    pub events: Option<Destination>,
+    /// `--events-scope`.
+    pub events_scope: Option<EventsScope>,
+    /// `--catalog`.
+    pub catalog: Option<PathBuf>,
+    /// `--banned`.
+    pub banned: Vec<String>,
+}
+
+impl Default for Config {
+    /// What holds without a file and without flags.
+    fn default() -> Self {
+        let mut reader = Reader::new(Path::new(""), "");
+        reader.document(read)
+    }
+}
+
+impl Config {
+    /// Reads the file, if one is given, and lays the flags over it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the file cannot be trusted or read, or holds mistakes: all of them.
+    pub fn load(path: Option<&Path>, flags: &Flags) -> Result<Config, ConfigError> {
+        match path {
+            Some(path) => Config::parse(path, &file::read(path)?, flags),
+            None => Ok(Config::default().overridden_by(flags)),
+        }
+    }
+
+    /// As [`Config::load`], from the text of the file; its path is for messages only.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] if the text holds mistakes.
+    pub fn parse(path: &Path, text: &str, flags: &Flags) -> Result<Config, ConfigError> {
+        let mut reader = Reader::new(path, text);
+        let config = reader.document(read);
+        reader.finish()?;
+        Ok(config.overridden_by(flags))
+    }
+
+    /// Finds banned tools that the catalog does not know: a ban with a typing mistake is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] with each of them, and the most similar tool of `known`.
+    pub fn check_banned(&self, known: &[&str]) -> Result<(), ConfigError> {
+        let unknown = self
+            .banned
+            .iter()
+            .filter(|banned| !known.contains(&&*banned.tool));
+        let problems = unknown.map(|banned| Problem {
+            place: banned.place.clone(),
+            subject: format!("banned tool {:?}", banned.tool),
+            fault: match keys::most_similar(&banned.tool, known.iter().copied()) {
+                Some(tool) => format!("not in the catalog; did you mean {tool:?}?"),
+                None => "not in the catalog; `telltale catalog list` shows what is".to_owned(),
+            },
+        });
+        error::none_or(problems.collect(), 0)
+    }
+
+    fn overridden_by(mut self, flags: &Flags) -> Config {
+        if !flags.listen_addresses.is_empty() {
+            self.web
+                .listen_addresses
+                .clone_from(&flags.listen_addresses);
+        }
+        if let Some(path) = &flags.telemetry_path {
+            self.web.telemetry_path.clone_from(path);
+        }
+        if flags.events.is_some() {
+            self.events.destination.clone_from(&flags.events);
+        }
+        if let Some(scope) = flags.events_scope {
+            self.events.scope = scope;
+        }
+        if flags.catalog.is_some() {
+            self.catalog.clone_from(&flags.catalog);
+        }
+        // A ban in the file must not be lifted because one more was typed.
+        for tool in &flags.banned {
+            if !self.banned.iter().any(|banned| banned.tool == *tool) {
+                let place = Place::Flag("--banned");
+                self.banned.push(BannedTool {
+                    tool: tool.clone(),
+                    place,
+                });
+            }
+        }
+        self
+    }
+}
+
+/// The whole file, section by section. A key that cannot be used keeps its default here, and
+/// its problem with the reader.
+fn read(file: &mut Fields) -> Config {
+    Config {
+        web: file.section(&keys::WEB, read_web),
+        events: file.section(&keys::EVENTS, read_events),
+        banned: file.section(&keys::POLICY, read_policy),
+        catalog: file.section(&keys::CATALOG, |catalog| {
+            catalog.text(&keys::CATALOG_DIRECTORY)
+        }),
+        alerts: file.section(&keys::ALERTS, read_alerts),
+        limits: file.section(&keys::LIMITS, read_limits),
+        resolvers: file.section(&keys::RESOLVERS, read_resolvers),
+    }
+}
+
+fn read_web(web: &mut Fields) -> Web {
+    let addresses = web.list(&keys::WEB_LISTEN_ADDRESSES);
+    Web {
+        listen_addresses: addresses.into_iter().map(|(_, address)| address).collect(),
+        telemetry_path: web.text(&keys::WEB_TELEMETRY_PATH).unwrap_or_default(),
+    }
+}
+
+fn read_events(events: &mut Fields) -> Events {
+    Events {
+        destination: events.text(&keys::EVENTS_FILE),
+        scope: events.text(&keys::EVENTS_SCOPE).unwrap_or_default(),
+    }
+}
+
+fn read_policy(policy: &mut Fields) -> Vec<BannedTool> {
+    let banned = policy.list(&keys::POLICY_BANNED);
+    banned
+        .into_iter()
+        .map(|(place, tool)| BannedTool { tool, place })
+        .collect()
+}
+
+fn read_alerts(alerts: &mut Fields) -> Alerts {
+    let webhook = |fields: &mut Fields| {
+        let timeout = seconds(fields.number(&keys::WEBHOOK_TIMEOUT_SECONDS));
+        fields
+            .text(&keys::WEBHOOK_URL)
+            .map(|url| Receiver { url, timeout })
+    };
+    let alertmanager = |fields: &mut Fields| {
+        let timeout = seconds(fields.number(&keys::ALERTMANAGER_TIMEOUT_SECONDS));
+        fields
+            .text(&keys::ALERTMANAGER_URL)
+            .map(|url| Receiver { url, timeout })
+    };
+    Alerts {
+        resend: seconds(alerts.number(&keys::ALERTS_RESEND_SECONDS)),
+        resolve_after: seconds(alerts.number(&keys::ALERTS_RESOLVE_AFTER_SECONDS)),
+        webhooks: alerts.sections(&keys::WEBHOOK, webhook),
+        alertmanagers: alerts.sections(&keys::ALERTMANAGER, alertmanager),
+    }
+}
+
+fn read_limits(limits: &mut Fields) -> Limits {
+    Limits {
+        processes: limits.number(&keys::LIMITS_PROCESSES) as usize,
+        flows: limits.number(&keys::LIMITS_FLOWS) as usize,
+        names: limits.number(&keys::LIMITS_NAMES) as usize,
+        alerts: limits.number(&keys::LIMITS_ALERTS) as usize,
+    }
+}
+
+fn read_resolvers(resolvers: &mut Fields) -> Option<Vec<IpAddr>> {
+    let addresses = resolvers.list(&keys::RESOLVERS_ADDRESSES);
+    (!addresses.is_empty()).then(|| addresses.into_iter().map(|(_, address)| address).collect())
+}
+
+fn seconds(number: u32) -> Duration {
+    Duration::from_secs(u64::from(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[track_caller]
+    fn parse(text: &str, flags: &Flags) -> Config {
+        match Config::parse(Path::new("telltale.toml"), text, flags) {
+            Ok(config) => config,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn banned(config: &Config) -> Vec<&str> {
+        config.banned.iter().map(|banned| &*banned.tool).collect()
+    }
+
+    #[test]
+    fn without_file_and_flags_the_defaults_hold() {
+        let config = Config::load(None, &Flags::default()).unwrap();
+        let expect = Config {
+            web: Web {
+                listen_addresses: vec!["127.0.0.1:10142".parse().unwrap()],
+                telemetry_path: "/metrics".to_owned(),
+            },
+            events: Events {
+                destination: None,
+                scope: EventsScope::Tools,
+            },
+            banned: Vec::new(),
+            catalog: None,
+            alerts: Alerts {
+                resend: Duration::from_secs(60),
+                resolve_after: Duration::from_secs(300),
+                webhooks: Vec::new(),
+                alertmanagers: Vec::new(),
+            },
+            limits: Limits {
+                processes: 32_768,
+                flows: 65_536,
+                names: 65_536,
+                alerts: 4_096,
+            },
+            resolvers: None,
+        };
+        assert_eq!(config, expect);
+    }
+
+    const EVERYTHING: &str = r#"
+        web = { listen_addresses = ["0.0.0.0:0", "[::1]:9100"], telemetry_path = "/m" }
+        policy.banned = ["qoder-cli", "claude-code"]
+        resolvers.addresses = ["192.0.2.53"]
+        [events]
+        file = "-"
+        scope = "all"
+        [catalog]
+        directory = "catalog"
+        [alerts]
+        resend_seconds = 0x1e
+        resolve_after_seconds = 604_800
+        [[alerts.webhook]]
+        url = "http://127.0.0.1:1/hook?a=b"
+        timeout_seconds = 60
+        [[alerts.webhook]]
+        url = "https://user:password@[::1]/"
+        [[alerts.alertmanager]]
+        url = "http://127.0.0.1:9093/am"
+        [limits]
+        processes = 64
+        flows = 1_048_576
+        names = 65
+        alerts = 16
+    "#;
+
+    #[test]
+    fn the_file_beats_the_defaults() {
+        let receiver = |url: &str, seconds| Receiver {
+            url: Url::parse(url).unwrap(),
+            timeout: Duration::from_secs(seconds),
+        };
+        let mut config = parse(EVERYTHING, &Flags::default());
+        assert_eq!(banned(&config), ["qoder-cli", "claude-code"]);
+        config.banned.clear();
+        let expect = Config {
+            web: Web {
+                listen_addresses: ["0.0.0.0:0", "[::1]:9100"]
+                    .map(|at| at.parse().unwrap())
+                    .into(),
+                telemetry_path: "/m".to_owned(),
+            },
+            events: Events {
+                destination: Some(Destination::Stdout),
+                scope: EventsScope::All,
+            },
+            banned: Vec::new(),
+            catalog: Some(PathBuf::from("catalog")),
+            alerts: Alerts {
+                resend: Duration::from_secs(30),
+                resolve_after: Duration::from_secs(604_800),
+                webhooks: vec![
+                    receiver("http://127.0.0.1:1/hook?a=b", 60),
+                    receiver("https://user:password@[::1]/", 10),
+                ],
+                alertmanagers: vec![receiver("http://127.0.0.1:9093/am", 10)],
+            },
+            limits: Limits {
+                processes: 64,
+                flows: 1_048_576,
+                names: 65,
+                alerts: 16,
+            },
+            resolvers: Some(vec!["192.0.2.53".parse().unwrap()]),
+        };
+        assert_eq!(config, expect);
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_bans_add_up() {
+        let flags = Flags {
+            listen_addresses: vec!["127.0.0.1:1".parse().unwrap()],
+            telemetry_path: Some("/typed".to_owned()),
+            events: Some(Destination::File(PathBuf::from("typed"))),
+            events_scope: Some(EventsScope::Tools),
+            catalog: Some(PathBuf::from("typed")),
+            banned: vec!["codex-cli".to_owned(), "qoder-cli".to_owned()],
+        };
+        let config = parse(EVERYTHING, &flags);
+        assert_eq!(config.web.listen_addresses, flags.listen_addresses);
+        assert_eq!(config.web.telemetry_path, "/typed");
+        assert_eq!(config.events.destination, flags.events);
+        assert_eq!(config.events.scope, EventsScope::Tools);
+        assert_eq!(config.catalog, flags.catalog);
+        assert_eq!(banned(&config), ["qoder-cli", "claude-code", "codex-cli"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_crlf_are_text_too() {
+        let config = parse("\u{feff}[events]\r\nscope = \"all\"\r\n", &Flags::default());
+        assert_eq!(config.events.scope, EventsScope::All);
+    }
+
+    #[test]
+    fn banned_tools_must_be_in_the_catalog() {
+        let flags = Flags {
+            banned: vec!["zzz".to_owned()],
+            ..Flags::default()
+        };
+        let text = "[policy]\nbanned = [\"codex-cli\", \"claude-cod\"]\n";
+        let config = parse(text, &flags);
+        let error = config
+            .check_banned(&["claude-code", "codex-cli"])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "telltale.toml:2:24: banned tool \"claude-cod\": not in the catalog; \
+             did you mean \"claude-code\"?\n\
+             --banned: banned tool \"zzz\": not in the catalog; \
+             `telltale catalog list` shows what is"
+        );
+        assert!(
+            config
+                .check_banned(&["claude-cod", "codex-cli", "zzz"])
+                .is_ok()
+        );
+    }
+
+    /// Every `tests/config/invalid-*.toml` is refused, in the words of `tests/config/messages.txt`.
+    #[test]
+    fn every_mistake_has_its_message() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
+        let mut names: Vec<String> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("invalid-"))
+            .collect();
+        names.sort();
+        let mut messages = String::new();
+        for name in names {
+            let text = fs::read_to_string(folder.join(&name)).unwrap();
+            match Config::parse(Path::new(&name), &text, &Flags::default()) {
+                Ok(_) => panic!("{name} is accepted"),
+                Err(error) => messages += &format!("{error}\n\n"),
+            }
+        }
+        let golden = folder.join("messages.txt");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&golden, &messages).unwrap();
+        }
+        // On a difference, the first line that differs says more than two walls of text.
+        let expect = fs::read_to_string(&golden).unwrap();
+        for (got, expect) in messages.lines().zip(expect.lines()) {
+            assert_eq!(got, expect, "UPDATE=1 accepts the new words");
+        }
+        assert_eq!(messages.len(), expect.len());
+    }
+
+    #[test]
+    fn a_file_full_of_mistakes_is_refused_at_once() {
+        let text: String = (0..70_000).map(|idx| format!("key{idx} = 1\n")).collect();
+        let error = Config::parse(Path::new("odd"), &text, &Flags::default()).unwrap_err();
+        let message = error.to_string();
+        assert_eq!(message.lines().count(), 51);
+        assert!(message.ends_with("\n… and 69950 more"), "{message}");
+    }
+
+    #[test]
+    fn no_text_makes_it_panic() {
+        for end in (0..EVERYTHING.len()).filter(|&end| EVERYTHING.is_char_boundary(end)) {
+            let _ = Config::parse(Path::new("cut"), &EVERYTHING[..end], &Flags::default());
+        }
+        let nested = ["web = ", &"[".repeat(100_000)].concat();
+        let long_key = format!("{} = 1", "k".repeat(1 << 20));
+        let dotted = format!("{}a = 1", "a.".repeat(100_000));
+        let headers = "[[alerts.webhook]]\n".repeat(20_000);
+        for text in [
+            nested,
+            long_key,
+            dotted,
+            headers,
+            "é = \"é".to_owned(),
+            "\0".to_owned(),
+        ] {
+            let error = Config::parse(Path::new("odd"), &text, &Flags::default()).unwrap_err();
+            let message = error.to_string();
+            assert!(message.starts_with("odd:"), "{message}");
+            assert!(message.len() < 1000, "{message}");
+        }
+    }
+}

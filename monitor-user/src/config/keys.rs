@@ -1,0 +1,581 @@
+//! The one table of configuration keys: what there is, what it may be, what it means.
+//!
+//! In: nothing. Out: a constant per key, which [`super::fields`] reads the file by and which
+//! `docs/config.md` and `deploy/telltale.toml` are written from.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use reqwest::Url;
+
+use super::values;
+use super::{Destination, EventsScope};
+
+/// A `[section]` of the file.
+#[derive(Debug)]
+pub struct Section {
+    /// Name from the top: `alerts.webhook`.
+    pub name: &'static str,
+    /// `Some` for a `[[section]]` that may be repeated: how often at most.
+    pub most: Option<usize>,
+    /// What it is about.
+    pub meaning: &'static str,
+}
+
+/// A key of a section; `S` is what its value may be.
+#[derive(Debug)]
+pub struct Key<S> {
+    /// Section that it is in.
+    pub section: &'static Section,
+    /// Name within the section. A number's name ends in its unit, or is what it counts.
+    pub name: &'static str,
+    /// What its value may be.
+    pub shape: S,
+    /// What it does, in whole sentences.
+    pub meaning: &'static str,
+}
+
+/// A whole number.
+#[derive(Debug)]
+pub struct Number {
+    /// Its unit.
+    pub unit: &'static str,
+    /// Without the key.
+    pub default: u32,
+    /// Smallest value.
+    pub min: u32,
+    /// Largest value.
+    pub max: u32,
+}
+
+/// A string that stands for a `T`.
+#[derive(Debug)]
+pub struct Text<T> {
+    /// What it is, for people: `path`.
+    pub of: &'static str,
+    /// Without the key.
+    pub default: Absent,
+    /// A value to show, if there is no default.
+    pub example: &'static str,
+    /// Text → `T`, or why not and what to write instead.
+    pub parse: fn(&str) -> Result<T, String>,
+}
+
+/// What holds without the key.
+#[derive(Clone, Copy, Debug)]
+pub enum Absent {
+    /// This value.
+    Default(&'static str),
+    /// Nothing.
+    Nothing,
+    /// A mistake: the section makes no sense without it.
+    Mistake,
+}
+
+/// A list of strings, each of which stands for a `T`. It may be left out, but not repeat itself.
+#[derive(Debug)]
+pub struct List<T> {
+    /// What its items are, for people: `IP address`.
+    pub of: &'static str,
+    /// Without the key.
+    pub default: &'static [&'static str],
+    /// A value to show, if there is no default.
+    pub example: &'static [&'static str],
+    /// Fewest items, where the key is there.
+    pub fewest: usize,
+    /// Most items.
+    pub most: usize,
+    /// Text → `T`, or why not and what to write instead.
+    pub parse: fn(&str) -> Result<T, String>,
+}
+
+/// `[web]`.
+pub const WEB: Section = Section {
+    name: "web",
+    most: None,
+    meaning: "The HTTP endpoint that Prometheus scrapes.",
+};
+/// `[events]`.
+pub const EVENTS: Section = Section {
+    name: "events",
+    most: None,
+    meaning: "The event log: one JSON object per line, in ECS field names.",
+};
+/// `[policy]`.
+pub const POLICY: Section = Section {
+    name: "policy",
+    most: None,
+    meaning: "What is forbidden on this host.",
+};
+/// `[catalog]`.
+pub const CATALOG: Section = Section {
+    name: "catalog",
+    most: None,
+    meaning: "The AI tools that are recognised, and what each is expected to contact.",
+};
+/// `[alerts]`.
+pub const ALERTS: Section = Section {
+    name: "alerts",
+    most: None,
+    meaning: "When receivers are told of alerts.",
+};
+/// `[[alerts.webhook]]`.
+pub const WEBHOOK: Section = Section {
+    name: "alerts.webhook",
+    most: Some(16),
+    meaning: "A receiver that gets each alert as a JSON POST.",
+};
+/// `[[alerts.alertmanager]]`.
+pub const ALERTMANAGER: Section = Section {
+    name: "alerts.alertmanager",
+    most: Some(16),
+    meaning: "A Prometheus Alertmanager that gets each alert; list every member of a cluster.",
+};
+/// `[limits]`.
+pub const LIMITS: Section = Section {
+    name: "limits",
+    most: None,
+    meaning: "Sizes of the tables in memory. Reaching one is counted in \
+              `telltale_table_limited_total`.",
+};
+/// `[resolvers]`.
+pub const RESOLVERS: Section = Section {
+    name: "resolvers",
+    most: None,
+    meaning: "The DNS resolvers of this host.",
+};
+
+/// All sections, in the order of the documentation.
+pub const SECTIONS: [&Section; 9] = [
+    &WEB,
+    &EVENTS,
+    &POLICY,
+    &CATALOG,
+    &ALERTS,
+    &WEBHOOK,
+    &ALERTMANAGER,
+    &LIMITS,
+    &RESOLVERS,
+];
+
+/// `web.listen_addresses`.
+pub const WEB_LISTEN_ADDRESSES: Key<List<SocketAddr>> = Key {
+    section: &WEB,
+    name: "listen_addresses",
+    shape: List {
+        of: "`IP:PORT`",
+        default: &["127.0.0.1:10142"],
+        example: &[],
+        fewest: 1,
+        most: 16,
+        parse: values::listen_address,
+    },
+    meaning: "Addresses to listen on; port 0 lets the kernel choose one. \
+              There is no access control: whoever reaches them can read the metrics.",
+};
+
+/// `web.telemetry_path`.
+pub const WEB_TELEMETRY_PATH: Key<Text<String>> = Key {
+    section: &WEB,
+    name: "telemetry_path",
+    shape: Text {
+        of: "URL path, starts with `/`",
+        default: Absent::Default("/metrics"),
+        example: "",
+        parse: values::telemetry_path,
+    },
+    meaning: "Path of the metrics.",
+};
+
+/// `events.file`.
+pub const EVENTS_FILE: Key<Text<Destination>> = Key {
+    section: &EVENTS,
+    name: "file",
+    shape: Text {
+        of: "path, or `-`",
+        default: Absent::Nothing,
+        example: "/var/log/telltale/events.ndjson",
+        parse: values::destination,
+    },
+    meaning: "File to append to; `-` is standard output. Without this key there is no event log.",
+};
+
+/// `events.scope`.
+pub const EVENTS_SCOPE: Key<Text<EventsScope>> = Key {
+    section: &EVENTS,
+    name: "scope",
+    shape: Text {
+        of: "`tools` or `all`",
+        default: Absent::Default("tools"),
+        example: "",
+        parse: values::events_scope,
+    },
+    meaning: "`tools` covers AI tools, their children, and whatever reaches an AI endpoint; \
+              `all` covers every process and every connection.",
+};
+
+/// `policy.banned`.
+pub const POLICY_BANNED: Key<List<String>> = Key {
+    section: &POLICY,
+    name: "banned",
+    shape: List {
+        of: "tool identifier",
+        default: &[],
+        example: &["claude-code"],
+        fewest: 0,
+        most: 256,
+        parse: values::tool_id,
+    },
+    meaning: "Tools that must neither run nor connect, by their identifiers in \
+              `telltale catalog list`. The flag `--banned` adds to them.",
+};
+
+/// `catalog.directory`.
+pub const CATALOG_DIRECTORY: Key<Text<PathBuf>> = Key {
+    section: &CATALOG,
+    name: "directory",
+    shape: Text {
+        of: "path",
+        default: Absent::Nothing,
+        example: "/etc/telltale/catalog",
+        parse: values::path,
+    },
+    meaning: "Folder to read the catalog from, instead of the catalog that is built in.",
+};
+
+/// `alerts.resend_seconds`.
+pub const ALERTS_RESEND_SECONDS: Key<Number> = Key {
+    section: &ALERTS,
+    name: "resend_seconds",
+    // Alertmanager takes an alert for resolved 5 minutes after it last heard of it.
+    shape: Number {
+        unit: "seconds",
+        default: 60,
+        min: 1,
+        max: 86_400,
+    },
+    meaning: "How often receivers are told again of an alert that fires still.",
+};
+
+/// `alerts.resolve_after_seconds`.
+pub const ALERTS_RESOLVE_AFTER_SECONDS: Key<Number> = Key {
+    section: &ALERTS,
+    name: "resolve_after_seconds",
+    shape: Number {
+        unit: "seconds",
+        default: 300,
+        min: 1,
+        max: 604_800,
+    },
+    meaning: "An alert is resolved when its cause was not seen for so long.",
+};
+
+/// `alerts.webhook.url`.
+pub const WEBHOOK_URL: Key<Text<Url>> = Key {
+    section: &WEBHOOK,
+    name: "url",
+    shape: Text {
+        of: "`http` or `https` URL",
+        default: Absent::Mistake,
+        example: "http://127.0.0.1:8080/alerts",
+        parse: values::url,
+    },
+    meaning: "Where to send them.",
+};
+
+/// `alerts.webhook.timeout_seconds`.
+pub const WEBHOOK_TIMEOUT_SECONDS: Key<Number> = Key {
+    section: &WEBHOOK,
+    name: "timeout_seconds",
+    shape: Number {
+        unit: "seconds",
+        default: 10,
+        min: 1,
+        max: 60,
+    },
+    meaning: "How long one request may take.",
+};
+
+/// `alerts.alertmanager.url`.
+pub const ALERTMANAGER_URL: Key<Text<Url>> = Key {
+    section: &ALERTMANAGER,
+    name: "url",
+    shape: Text {
+        of: "`http` or `https` URL",
+        default: Absent::Mistake,
+        example: "http://127.0.0.1:9093",
+        parse: values::alertmanager_url,
+    },
+    meaning: "Its base URL; `/api/v2/alerts` is added.",
+};
+
+/// `alerts.alertmanager.timeout_seconds`.
+pub const ALERTMANAGER_TIMEOUT_SECONDS: Key<Number> = Key {
+    section: &ALERTMANAGER,
+    name: "timeout_seconds",
+    shape: Number {
+        unit: "seconds",
+        default: 10,
+        min: 1,
+        max: 60,
+    },
+    meaning: "How long one request may take.",
+};
+
+/// `limits.processes`.
+pub const LIMITS_PROCESSES: Key<Number> = Key {
+    section: &LIMITS,
+    name: "processes",
+    shape: Number {
+        unit: "entries",
+        default: 32_768,
+        min: 64,
+        max: 1_048_576,
+    },
+    meaning: "Processes remembered at one time.",
+};
+
+/// `limits.flows`.
+pub const LIMITS_FLOWS: Key<Number> = Key {
+    section: &LIMITS,
+    name: "flows",
+    shape: Number {
+        unit: "entries",
+        default: 65_536,
+        min: 64,
+        max: 1_048_576,
+    },
+    meaning: "Flows remembered at one time.",
+};
+
+/// `limits.names`.
+pub const LIMITS_NAMES: Key<Number> = Key {
+    section: &LIMITS,
+    name: "names",
+    shape: Number {
+        unit: "entries",
+        default: 65_536,
+        min: 64,
+        max: 1_048_576,
+    },
+    meaning: "Names of addresses remembered at one time.",
+};
+
+/// `limits.alerts`.
+pub const LIMITS_ALERTS: Key<Number> = Key {
+    section: &LIMITS,
+    name: "alerts",
+    shape: Number {
+        unit: "entries",
+        default: 4_096,
+        min: 16,
+        max: 65_536,
+    },
+    meaning: "Alerts that fire at one time.",
+};
+
+/// `resolvers.addresses`.
+pub const RESOLVERS_ADDRESSES: Key<List<IpAddr>> = Key {
+    section: &RESOLVERS,
+    name: "addresses",
+    shape: List {
+        of: "IP address",
+        default: &[],
+        example: &["192.0.2.53", "2001:db8::53"],
+        fewest: 1,
+        most: 16,
+        parse: values::resolver,
+    },
+    meaning: "Traffic to them is the host's own. Without this key they are those of \
+              `/etc/resolv.conf`.",
+};
+
+/// A key as documentation shows it; values are TOML.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Section that it is in.
+    pub section: &'static str,
+    /// Name within the section.
+    pub name: &'static str,
+    /// Type.
+    pub kind: &'static str,
+    /// Unit of a number.
+    pub unit: Option<&'static str>,
+    /// Value without the key; `None` if there is none.
+    pub default: Option<String>,
+    /// The section makes no sense without it.
+    pub required: bool,
+    /// Values that are allowed.
+    pub range: String,
+    /// The default or, if there is none, an example.
+    pub sample: String,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+impl Row {
+    /// Name from the top: `alerts.webhook.url`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+}
+
+impl<S> Key<S> {
+    fn row(&self, kind: &'static str, range: String, default: Option<String>) -> Row {
+        Row {
+            section: self.section.name,
+            name: self.name,
+            kind,
+            unit: None,
+            sample: default.clone().unwrap_or_default(),
+            default,
+            required: false,
+            range,
+            meaning: self.meaning,
+        }
+    }
+}
+
+impl Key<Number> {
+    fn number_row(&self) -> Row {
+        let Number {
+            unit,
+            default,
+            min,
+            max,
+        } = self.shape;
+        let row = self.row(
+            "integer",
+            format!("{min} to {max}"),
+            Some(default.to_string()),
+        );
+        Row {
+            unit: Some(unit),
+            ..row
+        }
+    }
+}
+
+impl<T> Key<Text<T>> {
+    fn text_row(&self) -> Row {
+        let row = |default| self.row("string", self.shape.of.to_owned(), default);
+        let sample = format!("{:?}", self.shape.example);
+        match self.shape.default {
+            Absent::Default(default) => row(Some(format!("{default:?}"))),
+            Absent::Nothing => Row {
+                sample,
+                ..row(None)
+            },
+            Absent::Mistake => Row {
+                sample,
+                required: true,
+                ..row(None)
+            },
+        }
+    }
+}
+
+impl<T> Key<List<T>> {
+    fn list_row(&self) -> Row {
+        let List {
+            of,
+            default,
+            example,
+            fewest,
+            most,
+            ..
+        } = self.shape;
+        let range = format!("{fewest} to {most}, each: {of}");
+        let is_absent = default.is_empty() && fewest > 0;
+        let row = self.row(
+            "list of strings",
+            range,
+            (!is_absent).then(|| format!("{default:?}")),
+        );
+        if default.is_empty() {
+            Row {
+                sample: format!("{example:?}"),
+                ..row
+            }
+        } else {
+            row
+        }
+    }
+}
+
+/// All keys, in the order of the documentation.
+#[must_use]
+pub fn rows() -> Vec<Row> {
+    vec![
+        WEB_LISTEN_ADDRESSES.list_row(),
+        WEB_TELEMETRY_PATH.text_row(),
+        EVENTS_FILE.text_row(),
+        EVENTS_SCOPE.text_row(),
+        POLICY_BANNED.list_row(),
+        CATALOG_DIRECTORY.text_row(),
+        ALERTS_RESEND_SECONDS.number_row(),
+        ALERTS_RESOLVE_AFTER_SECONDS.number_row(),
+        WEBHOOK_URL.text_row(),
+        WEBHOOK_TIMEOUT_SECONDS.number_row(),
+        ALERTMANAGER_URL.text_row(),
+        ALERTMANAGER_TIMEOUT_SECONDS.number_row(),
+        LIMITS_PROCESSES.number_row(),
+        LIMITS_FLOWS.number_row(),
+        LIMITS_NAMES.number_row(),
+        LIMITS_ALERTS.number_row(),
+        RESOLVERS_ADDRESSES.list_row(),
+    ]
+}
+
+/// What to write instead of a section that there is not.
+pub(super) fn section_remedy(written: &str) -> String {
+    let names = SECTIONS.iter().map(|section| section.name);
+    if let Some(name) = most_similar(written, names.clone()) {
+        return format!("did you mean [{name}]?");
+    }
+    let known: Vec<String> = names.map(|name| format!("[{name}]")).collect();
+    format!("there are {}", known.join(", "))
+}
+
+/// What to write instead of a key that the section does not have; `written` is its whole path.
+pub(super) fn key_remedy(section: &str, written: &str) -> String {
+    let rows = rows();
+    let paths: Vec<String> = rows.iter().map(Row::path).collect();
+    if let Some(path) = most_similar(written, paths.iter().map(String::as_str)) {
+        return format!("did you mean {path}?");
+    }
+    let here: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.section == section)
+        .map(|row| row.name)
+        .collect();
+    if here.is_empty() {
+        return "every key is in a section; docs/config.md lists them".to_owned();
+    }
+    format!("[{section}] has {}", here.join(", "))
+}
+
+/// Below this similarity a suggestion puzzles more than it helps.
+const SIMILAR: f64 = 0.8;
+
+/// The candidate most similar to what was written, if any is similar at all.
+pub(super) fn most_similar<'a>(
+    written: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    // Names are compared as they are and without their sections: a key may only be misplaced.
+    let last = |name: &'a str| name.rsplit('.').next().unwrap_or(name);
+    let written_last = written.rsplit('.').next().unwrap_or(written);
+    candidates
+        .map(|name| {
+            let whole = strsim::jaro_winkler(written, name);
+            let end = strsim::jaro_winkler(written_last, last(name));
+            (name, whole, end)
+        })
+        .filter(|&(_, whole, end)| whole.max(end) >= SIMILAR)
+        .max_by(|(_, a_whole, a_end), (_, b_whole, b_end)| {
+            (a_whole + a_end).total_cmp(&(b_whole + b_end))
+        })
+        .map(|(name, ..)| name)
+}

@@ -1,0 +1,289 @@
+//! Text → typed value: one function per kind of value, for the file and for flags alike.
+//!
+//! In: what the operator wrote. Out: the value, or one line: why not; what to write instead.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use reqwest::Url;
+
+use super::{Destination, EventsScope};
+
+/// Longest string: `PATH_MAX` of Linux, and more than any address or identifier.
+const TEXT_BYTES_MAX: usize = 4096;
+/// Longest tool identifier.
+const TOOL_ID_BYTES_MAX: usize = 64;
+
+/// An address to listen on.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let port = text.rsplit_once(':').map_or("10142", |(_, port)| port);
+    let port = if port.parse::<u16>().is_ok() {
+        port
+    } else {
+        "10142"
+    };
+    Err(match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => format!("no port; write \"{ip}:10142\""),
+        Ok(IpAddr::V6(ip)) => format!("no port; write \"[{ip}]:10142\""),
+        Err(_) if text.starts_with(':') => format!(
+            "no IP address; write \"[::]:{port}\" for all of this host's, \"127.0.0.1:{port}\" \
+             for this host only"
+        ),
+        Err(_) => format!(
+            "not an IP address and a port (names are never resolved); write \"127.0.0.1:{port}\""
+        ),
+    })
+}
+
+/// The path that metrics are served at.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn telemetry_path(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX || !text.bytes().all(plain) {
+        return Err("a path is letters, digits and / - . _ ~; write \"/metrics\"".to_owned());
+    }
+    if !text.starts_with('/') {
+        return Err(format!("does not start with /; write \"/{text}\""));
+    }
+    if text == "/" || text == "/-" || text.starts_with("/-/") {
+        return Err("taken by the monitor's own pages; write \"/metrics\"".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A file to write, or `-` for standard output.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn destination(text: &str) -> Result<Destination, String> {
+    match text {
+        "-" => Ok(Destination::Stdout),
+        "" => Err("empty; write a path, or \"-\" for standard output".to_owned()),
+        _ => path(text).map(Destination::File),
+    }
+}
+
+/// What the event log covers.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn events_scope(text: &str) -> Result<EventsScope, String> {
+    match text {
+        "tools" => Ok(EventsScope::Tools),
+        "all" => Ok(EventsScope::All),
+        _ => Err("no such scope; write \"tools\" or \"all\"".to_owned()),
+    }
+}
+
+/// A path; a relative one counts from the working directory.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("empty; write a path".to_owned());
+    }
+    if text.contains('\0') || text.len() > TEXT_BYTES_MAX {
+        return Err(format!(
+            "no path: it holds a NUL, or more than {TEXT_BYTES_MAX} bytes"
+        ));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Identifier of a tool. Whether the catalog knows it is for [`super::Config::check_banned`].
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn tool_id(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.is_empty() || text.len() > TOOL_ID_BYTES_MAX || !text.bytes().all(plain) {
+        return Err(
+            "no tool identifier: those are a-z, 0-9 and -; `telltale catalog list` shows them"
+                .to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// Where alerts are sent.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn url(text: &str) -> Result<Url, String> {
+    let wanted = "write a URL that starts with http:// or https://";
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(format!("more than {TEXT_BYTES_MAX} bytes; {wanted}"));
+    }
+    let url = Url::parse(text).map_err(|error| format!("{error}; {wanted}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(format!("scheme {other} is not supported; {wanted}")),
+    }
+}
+
+/// Base URL of an Alertmanager.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn alertmanager_url(text: &str) -> Result<Url, String> {
+    let url = url(text)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("a base URL has no ? and no #; leave them out".to_owned());
+    }
+    if url.path().contains("/api/v") {
+        return Err("/api/v2/alerts is added; leave it out".to_owned());
+    }
+    Ok(url)
+}
+
+/// Address of a resolver. IPv4-mapped addresses are IPv4.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn resolver(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_canonical()),
+        Err(_) => Err("not an IP address; write one such as \"192.0.2.53\"".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_listen(text: &str, expect: Result<&str, &str>) {
+        let got = listen_address(text).map(|address| address.to_string());
+        assert_eq!(got.as_deref().map_err(String::as_str), expect);
+    }
+
+    #[test]
+    fn listen_addresses() {
+        check_listen("127.0.0.1:10142", Ok("127.0.0.1:10142"));
+        check_listen("[::]:0", Ok("[::]:0"));
+        check_listen("127.0.0.1", Err("no port; write \"127.0.0.1:10142\""));
+        check_listen("::1", Err("no port; write \"[::1]:10142\""));
+        check_listen(
+            ":9100",
+            Err(
+                "no IP address; write \"[::]:9100\" for all of this host's, \
+                 \"127.0.0.1:9100\" for this host only",
+            ),
+        );
+        let no_name = "not an IP address and a port (names are never resolved); ";
+        check_listen(
+            "localhost:9100",
+            Err(&format!("{no_name}write \"127.0.0.1:9100\"")),
+        );
+        check_listen(
+            "127.0.0.1:99999",
+            Err(&format!("{no_name}write \"127.0.0.1:10142\"")),
+        );
+        check_listen("", Err(&format!("{no_name}write \"127.0.0.1:10142\"")));
+    }
+
+    #[track_caller]
+    fn check_path(text: &str, good: bool) {
+        assert_eq!(telemetry_path(text).is_ok(), good, "{text:?}");
+    }
+
+    #[test]
+    fn telemetry_paths() {
+        for good in ["/metrics", "/a/b-c._~9", "/-metrics"] {
+            check_path(good, true);
+        }
+        // Braces would be captures to the HTTP router.
+        for bad in [
+            "", "metrics", "/", "/-", "/-/ready", "/{a}", "/a b", "/é", "/a?b", "/a\n",
+        ] {
+            check_path(bad, false);
+        }
+    }
+
+    #[test]
+    fn destinations() {
+        assert_eq!(destination("-"), Ok(Destination::Stdout));
+        assert_eq!(
+            destination("./-"),
+            Ok(Destination::File(PathBuf::from("./-")))
+        );
+        assert!(destination("").is_err());
+        assert!(destination("a\0b").is_err());
+        assert!(destination(&"x".repeat(TEXT_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn tool_ids() {
+        assert_eq!(tool_id("claude-code"), Ok("claude-code".to_owned()));
+        for bad in [
+            "",
+            "Claude",
+            "claude code",
+            "claude_code",
+            "é",
+            &"x".repeat(65),
+        ] {
+            assert!(tool_id(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[track_caller]
+    fn check_url(text: &str, expect: Result<&str, &str>) {
+        let got = alertmanager_url(text).map(String::from);
+        assert_eq!(got.as_deref().map_err(String::as_str), expect);
+    }
+
+    #[test]
+    fn urls() {
+        let wanted = "write a URL that starts with http:// or https://";
+        check_url("http://127.0.0.1:9093", Ok("http://127.0.0.1:9093/"));
+        check_url("https://user:pw@[::1]/am", Ok("https://user:pw@[::1]/am"));
+        check_url(
+            "file:///etc/passwd",
+            Err(&format!("scheme file is not supported; {wanted}")),
+        );
+        check_url(
+            "127.0.0.1:9093",
+            Err(&format!("relative URL without a base; {wanted}")),
+        );
+        check_url("http://", Err(&format!("empty host; {wanted}")));
+        check_url(
+            "http://h/?a",
+            Err("a base URL has no ? and no #; leave them out"),
+        );
+        check_url(
+            "http://h/api/v2/alerts",
+            Err("/api/v2/alerts is added; leave it out"),
+        );
+        assert!(url("http://h/?a#b").is_ok());
+        assert!(url(&format!("http://h/{}", "x".repeat(TEXT_BYTES_MAX))).is_err());
+    }
+
+    #[test]
+    fn resolvers() {
+        assert_eq!(
+            resolver("::ffff:192.0.2.53"),
+            Ok(IpAddr::from([192, 0, 2, 53]))
+        );
+        assert!(resolver("192.0.2.53:53").is_err());
+        assert!(resolver("dns.example.org").is_err());
+    }
+}

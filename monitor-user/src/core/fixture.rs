@@ -1,0 +1,318 @@
+//! What the tests of the core are built from: keys, events, views, names and a small catalog.
+//!
+//! In: the few values that a test is about. Out: whole events and views, the rest made up.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use monitor_common::flow::{FlowCounters, ProcessKey};
+
+use super::attribute::{Attribution, Evidence, Role};
+use super::catalog::{Catalog, CatalogFile};
+use super::event::{
+    BootNs, CgroupId, Direction, DnsMessage, Endpoint, ExeFile, FlowCounted, FlowEnded, FlowOpened,
+    Hook, Outcome, ProcessExecuted, ProcessExited, ProcessForked, Protocol, SocketCookie,
+};
+use super::names::{NameEvidence, NameSource};
+use super::policy::{Judgement, Verdict};
+use super::report::{Origin, ProcessView};
+
+/// The first image of the process with this pid. It started at boot.
+pub fn image(tgid: u32) -> ProcessKey {
+    ProcessKey {
+        start_ns: 0,
+        tgid,
+        exec_id: 0,
+    }
+}
+
+/// The image after `key`'s.
+pub fn next(key: ProcessKey) -> ProcessKey {
+    ProcessKey {
+        exec_id: key.exec_id + 1,
+        ..key
+    }
+}
+
+/// This many seconds after boot.
+pub fn at(seconds: u64) -> BootNs {
+    BootNs(seconds * 1_000_000_000)
+}
+
+pub fn forked(process: ProcessKey, parent: ProcessKey) -> ProcessForked {
+    ProcessForked {
+        time: at(1),
+        process,
+        parent,
+    }
+}
+
+pub fn executed(process: ProcessKey, parent: ProcessKey, command: &[&str]) -> ProcessExecuted {
+    ProcessExecuted {
+        time: at(1),
+        process,
+        parent,
+        cgroup: CgroupId(7),
+        uid: 1000,
+        gid: 1000,
+        exe: command.first().copied().unwrap_or_default().to_owned(),
+        exe_file: ExeFile::default(),
+        args: command.iter().map(|&arg| arg.to_owned()).collect(),
+        exe_truncated: false,
+        args_truncated: false,
+        found: false,
+        kernel_thread: false,
+        mount_ns: 0,
+        net_ns: 0,
+    }
+}
+
+pub fn exited(process: ProcessKey) -> ProcessExited {
+    ProcessExited {
+        time: at(1),
+        process,
+        exit_code: 0,
+    }
+}
+
+pub fn tcp(addr: &str) -> Endpoint {
+    Endpoint {
+        addr: addr.parse().unwrap(),
+        protocol: Protocol::Tcp,
+    }
+}
+
+pub fn opened(process: ProcessKey, addr: &str, cookie: u64) -> FlowOpened {
+    FlowOpened {
+        time: at(1),
+        process,
+        remote: tcp(addr),
+        cookie: SocketCookie(cookie),
+        cgroup: CgroupId(7),
+        uid: 1000,
+        tid: process.tgid,
+        hook: Hook::Connect,
+        first: true,
+    }
+}
+
+pub fn ended(process: ProcessKey, addr: &str, cookie: u64) -> FlowEnded {
+    FlowEnded {
+        time: at(1),
+        process,
+        remote: tcp(addr),
+        cookie: SocketCookie(cookie),
+        opened: at(1),
+        established: Some(at(1)),
+        outcome: Outcome::Closed,
+        bytes_sent: 10,
+        bytes_received: 20,
+        srtt_us: Some(300),
+        retransmits: 0,
+    }
+}
+
+pub fn counted(process: ProcessKey, addr: &str, connects_unreported: u64) -> FlowCounted {
+    let delta = FlowCounters {
+        connects_unreported,
+        ..FlowCounters::default()
+    };
+    FlowCounted {
+        time: at(1),
+        process,
+        remote: tcp(addr),
+        delta,
+    }
+}
+
+/// The query for `name` that `process` sends, then the answer that it gets: `name` is at `ip`.
+pub fn resolved(process: ProcessKey, name: &str, ip: &str) -> [DnsMessage; 2] {
+    let (kind, data) = match ip.parse().unwrap() {
+        IpAddr::V4(ip) => (1, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (28, ip.octets().to_vec()),
+    };
+    let mut question = Vec::new();
+    for label in name.split('.') {
+        question.push(u8::try_from(label.len()).unwrap());
+        question.extend(label.bytes());
+    }
+    question.extend([0, 0, kind, 0, 1]);
+    // Id 7, recursion desired, one question; then the same as a response with one record, whose
+    // name points to the question's and which lives for 300 s.
+    let query = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], &*question].concat();
+    let length = u8::try_from(data.len()).unwrap();
+    let record = [0xc0, 12, 0, kind, 0, 1, 0, 0, 1, 0x2c, 0, length];
+    let answer = [
+        &[0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0],
+        &*question,
+        &record,
+        &data,
+    ]
+    .concat();
+    let message = |direction, payload| DnsMessage {
+        time: at(1),
+        process,
+        resolver: Endpoint {
+            protocol: Protocol::Udp,
+            ..tcp("192.0.2.53:53")
+        },
+        cookie: SocketCookie(1_000_000 + u64::from(process.tgid)),
+        direction,
+        payload,
+        truncated: false,
+    };
+    [
+        message(Direction::Egress, query),
+        message(Direction::Ingress, answer),
+    ]
+}
+
+/// A name that the process itself asked for.
+pub fn own(name: &str) -> NameEvidence {
+    let source = NameSource::DnsOwn;
+    NameEvidence {
+        name: name.into(),
+        source,
+        learned: at(1),
+        asked_by: image(1),
+    }
+}
+
+/// A name that another process asked for.
+pub fn shared(name: &str) -> NameEvidence {
+    NameEvidence {
+        source: NameSource::DnsShared,
+        ..own(name)
+    }
+}
+
+pub fn judged(verdict: Verdict) -> Judgement {
+    Judgement {
+        verdict,
+        rule: "a-rule",
+        purpose: None,
+        why: "because".into(),
+    }
+}
+
+/// A process of no tool.
+pub fn stranger(exe: &str) -> ProcessView {
+    ProcessView {
+        key: image(42),
+        entity_id: "00000000000000aa".into(),
+        parent: None,
+        exe: exe.into(),
+        exe_file: ExeFile::default(),
+        args: [exe.to_owned()].into(),
+        args_truncated: false,
+        started: at(1),
+        uid: 1000,
+        gid: 1000,
+        cgroup: CgroupId(7),
+        origin: Origin::Executed,
+        tool: None,
+    }
+}
+
+/// A process of the tool `id`. `trusted`: its path says so, not just its name.
+pub fn member(id: &str, role: Role, trusted: bool) -> ProcessView {
+    let evidence = if trusted {
+        Evidence::ExePath {
+            glob: "/opt/tool/*".into(),
+        }
+    } else {
+        Evidence::Name {
+            name: "tool".into(),
+        }
+    };
+    let tool = Arc::clone(catalog().tool(id).unwrap());
+    let attribution = Attribution {
+        tool,
+        version: None,
+        role,
+        evidence: vec![evidence],
+        trusted,
+    };
+    ProcessView {
+        tool: Some(Arc::new(attribution)),
+        ..stranger("/opt/tool/bin")
+    }
+}
+
+/// Claude Code and Codex CLI in a few lines each, and OpenAI's API as a service of its own.
+pub fn catalog() -> Catalog {
+    let file = |name: &str, text: &str| CatalogFile {
+        name: name.into(),
+        text: format!("schema_version = 1\n{text}").replace("SOURCED", SOURCED),
+    };
+    Catalog::parse(&[
+        file("tools/claude-code.toml", CLAUDE_CODE),
+        file("tools/codex-cli.toml", CODEX_CLI),
+        file("services/llm-api.toml", LLM_API),
+    ])
+    .unwrap()
+}
+
+const SOURCED: &str = r#"
+source = "made up"
+date = 2026-01-01
+confidence = "guess"
+"#;
+
+const CLAUDE_CODE: &str = r#"
+id = "claude-code"
+name = "Claude Code"
+vendor = "Anthropic"
+jurisdiction = "US"
+kind = "cli-agent"
+SOURCED
+[recognise]
+script = ["**/node_modules/@anthropic-ai/claude-code/cli.js"]
+names = ["claude"]
+[[endpoint]]
+host = "api.anthropic.com"
+purpose = "api"
+SOURCED
+[[endpoint]]
+host = "statsig.anthropic.com"
+purpose = "telemetry"
+optional = true
+switch = "DISABLE_TELEMETRY=1"
+SOURCED
+[[endpoint]]
+host = "cdn.anthropic.com"
+purpose = "assets"
+optional = true
+SOURCED
+[[endpoint]]
+host = "192.0.2.200"
+purpose = "api"
+SOURCED
+"#;
+
+const CODEX_CLI: &str = r#"
+id = "codex-cli"
+name = "Codex CLI"
+vendor = "OpenAI"
+jurisdiction = "US"
+kind = "cli-agent"
+SOURCED
+[recognise]
+exe = ["**/node_modules/@openai/codex/vendor/*/codex/codex"]
+script = ["**/node_modules/@openai/codex/bin/codex.js"]
+[[endpoint]]
+host = "api.openai.com"
+purpose = "api"
+SOURCED
+"#;
+
+const LLM_API: &str = r#"
+class = "llm-api"
+[[service]]
+id = "openai"
+name = "OpenAI API"
+vendor = "OpenAI"
+jurisdiction = "US"
+hosts = ["api.openai.com"]
+SOURCED
+"#;

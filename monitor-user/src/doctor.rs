@@ -1,0 +1,136 @@
+//! `telltale doctor`: what this kernel and these privileges allow, and the remedy for the rest.
+//!
+//! In: the host, and a trial load of every kernel program. Out: a page of text, and whether all
+//! that the monitor needs is there. Nothing is attached.
+
+use std::fmt::Write;
+
+use crate::host::capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON};
+use crate::host::{HostRoot, Lockdown};
+use crate::source::{bpf, cgroup2};
+
+/// What was found.
+pub struct Report {
+    /// For a person.
+    pub text: String,
+    /// The monitor can run here.
+    pub fit: bool,
+}
+
+/// Looks at everything that the monitor needs.
+#[must_use]
+pub fn examine(host: &HostRoot) -> Report {
+    let mut page = Page {
+        text: String::new(),
+        fit: true,
+    };
+    page.note(
+        "kernel",
+        &host
+            .kernel_release()
+            .unwrap_or_else(|error| error.to_string()),
+    );
+    page.note("kernel object", &format!("sha256:{}", bpf::OBJECT_DIGEST));
+    examine_capabilities(&mut page, host);
+    examine_lockdown(&mut page, host);
+    match cgroup2::open_root(host) {
+        Ok(_) => page.good("cgroup v2", "the root of the hierarchy can be opened"),
+        Err(error) => page.bad("cgroup v2", &format!("{error:#}")),
+    }
+    match bpf::probe() {
+        Ok(programs) => {
+            page.good(
+                "kernel types",
+                "BTF is there, and every field that is needed",
+            );
+            for bpf::Probed { program, loaded } in programs {
+                match loaded {
+                    Ok(()) => page.good(program, "loads"),
+                    Err(error) => page.bad(program, &error.to_string()),
+                }
+            }
+        }
+        Err(error) => page.bad("kernel programs", &error.to_string()),
+    }
+    match host.resolvers() {
+        Ok(resolvers) if resolvers.is_empty() => {
+            page.note(
+                "resolvers",
+                "none in /etc/resolv.conf; set [resolvers] addresses",
+            );
+        }
+        Ok(resolvers) => {
+            let list: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
+            page.note("resolvers", &list.join(", "));
+        }
+        Err(error) => page.note("resolvers", &error.to_string()),
+    }
+    let conclusion = if page.fit {
+        "Telltale can watch this host: `telltale run`"
+    } else {
+        "Telltale cannot watch this host until what is marked MISSING is mended"
+    };
+    let _ = writeln!(page.text, "\n{conclusion}"); // Writing to a String cannot fail.
+    Report {
+        text: page.text,
+        fit: page.fit,
+    }
+}
+
+fn examine_capabilities(page: &mut Page, host: &HostRoot) {
+    match host.capabilities() {
+        Ok(capabilities) => {
+            let missing = capabilities.missing(&[CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN]);
+            if missing.is_empty() {
+                page.good(
+                    "capabilities",
+                    "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN are there",
+                );
+                return;
+            }
+            let names: Vec<&str> = missing.iter().map(|capability| capability.name).collect();
+            page.bad(
+                "capabilities",
+                &format!("{} missing: run as root", names.join(", ")),
+            );
+        }
+        Err(error) => page.bad("capabilities", &error.to_string()),
+    }
+}
+
+fn examine_lockdown(page: &mut Page, host: &HostRoot) {
+    match host.lockdown() {
+        Lockdown::Confidentiality => page.bad(
+            "lockdown",
+            "confidentiality: BPF programs may not read kernel memory; boot with \
+             lockdown=integrity or without Secure Boot's lockdown",
+        ),
+        Lockdown::Integrity => page.good("lockdown", "integrity: no hindrance"),
+        Lockdown::Off => page.good("lockdown", "off"),
+        Lockdown::Unknown => page.note("lockdown", "unknown: securityfs is not mounted"),
+    }
+}
+
+struct Page {
+    text: String,
+    fit: bool,
+}
+
+impl Page {
+    fn good(&mut self, what: &str, found: &str) {
+        self.line("ok", what, found);
+    }
+
+    fn bad(&mut self, what: &str, found: &str) {
+        self.fit = false;
+        self.line("MISSING", what, found);
+    }
+
+    fn note(&mut self, what: &str, found: &str) {
+        self.line("", what, found);
+    }
+
+    fn line(&mut self, mark: &str, what: &str, found: &str) {
+        let _ = writeln!(self.text, "{mark:<8} {what:<15} {found}"); // As above.
+    }
+}

@@ -1,0 +1,189 @@
+//! The labels of all metrics, and what bounds their values.
+//!
+//! In: nothing. Out: [`Label`]s, and the values that must exist at 0 from the start.
+
+use super::define::Label;
+use crate::core::alert::Severity;
+use crate::core::report::{DnsOutcome, Limit};
+
+/// Label value for what is not there.
+pub const NONE: &str = "none";
+/// Label value for what is there and not known.
+pub const OTHER: &str = "other";
+/// Label value for a program that reaches an AI provider and belongs to no known tool.
+pub const UNIDENTIFIED: &str = "unidentified";
+/// The `table` label of the bound `RUNNING_MAX`.
+pub const RUNNING_TABLE: &str = "running_processes";
+
+/// Purposes that the catalog knows.
+pub const PURPOSES: [&str; 15] = [
+    "api",
+    "assets",
+    "auth",
+    "device-fingerprint",
+    "docs",
+    "encrypted-dns",
+    "error-reporting",
+    "extensions-marketplace",
+    "feature-flags",
+    "mcp",
+    "model-download",
+    "other",
+    "telemetry",
+    "update",
+    "web-search",
+];
+
+/// Rules that raise alerts; their series exist at 0, so that the first alert is an increase.
+pub const ALERT_RULES: [&str; 2] = ["banned-tool", "unexpected-endpoint"];
+/// All severities.
+pub const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
+/// All reasons of [`crate::core::event::DecodeError`].
+pub const DECODE_ERRORS: [&str; 4] = [
+    "too_short",
+    "tail_mismatch",
+    "unknown_kind",
+    "unknown_value",
+];
+/// All bounds of the collector.
+pub const LIMITS: [Limit; 6] = [
+    Limit::Processes,
+    Limit::Flows,
+    Limit::Names,
+    Limit::Queries,
+    Limit::Alerts,
+    Limit::Watched,
+];
+/// All outcomes of DNS messages.
+pub const DNS_OUTCOMES: [DnsOutcome; 5] = [
+    DnsOutcome::Query,
+    DnsOutcome::Answer,
+    DnsOutcome::Unsolicited,
+    DnsOutcome::Malformed,
+    DnsOutcome::NameInvalid,
+];
+
+/// The AI tool.
+pub const TOOL: Label = Label::new(
+    "tool",
+    "ids of the catalog, `unidentified`, `none`, `other`",
+);
+/// What the process does for the tool.
+pub const ROLE: Label = Label::new(
+    "role",
+    "`main`, `helper`, `mcp-server`, `shell-child`, `package-manager`, `git`, \
+             `other-child`, `unidentified`, `none`",
+);
+/// What the endpoint is for.
+pub const PURPOSE: Label = Label::new("purpose", "purposes of the catalog, `none`, `other`");
+/// What the policy says.
+pub const VERDICT: Label = Label::new(
+    "verdict",
+    "`expected`, `expected-unverified`, `optional`, `undeclared`, `denied`, `unknown`, \
+             `local`, `not-judged`",
+);
+/// Transport protocol.
+pub const TRANSPORT: Label = Label::new("transport", "`tcp`, `udp`, `other`");
+/// Why a flow failed.
+pub const FAILURE: Label = Label::new(
+    "reason",
+    "`refused`, `timed_out`, `unreachable`, `reset`, `never_sent`, `abandoned`, `other`",
+);
+/// Version of the tool.
+pub const VERSION: Label = Label::new("version", "the first 16 seen per tool, `unknown`, `other`");
+/// Who makes the tool.
+pub const VENDOR: Label = Label::new("vendor", "one per tool");
+/// Home of the vendor.
+pub const JURISDICTION: Label = Label::new("jurisdiction", "one per tool");
+/// Rule that raised the alert.
+pub const RULE: Label = Label::new("rule", "rules of this build");
+/// How bad it is.
+pub const SEVERITY: Label = Label::new("severity", "`info`, `warning`, `critical`");
+/// What became of a DNS message.
+pub const DNS_OUTCOME: Label = Label::new(
+    "outcome",
+    "`query`, `answer`, `unsolicited`, `malformed`, `name_invalid`",
+);
+/// Where a name comes from.
+pub const NAME_SOURCE: Label =
+    Label::new("source", "`dns-own`, `dns-shared`, `manifest-ip`, `none`");
+/// Row of the kernel's books.
+pub const HOOK: Label = Label::new(
+    "hook",
+    "`connect4`, `connect6`, `sendmsg4`, `sendmsg6`, `flow_end`, `dns_egress`, \
+             `dns_ingress`, `fork`, `exec`, `exit`",
+);
+/// Column of the kernel's books.
+pub const HOOK_OUTCOME: Label = Label::new(
+    "outcome",
+    "`attempted`, `delivered`, `aggregated`, `ring_full`, `flows_full`, `unreadable`",
+);
+/// What the kernel side could not keep.
+pub const GAP: Label = Label::new(
+    "reason",
+    "`flows_full`, `no_socket_storage`, `watched_full`",
+);
+/// Kernel program.
+pub const PROGRAM: Label = Label::new("program", "programs of the kernel object");
+/// Kernel map.
+pub const MAP: Label = Label::new("map", "maps of the kernel object");
+/// Kind of record.
+pub const EVENT_KIND: Label = Label::new("kind", "record kinds of this build");
+/// Why a record could not be decoded.
+pub const DECODE_REASON: Label = Label::new(
+    "reason",
+    "`too_short`, `tail_mismatch`, `unknown_kind`, `unknown_value`",
+);
+/// Table whose bound was reached.
+pub const LIMITED_TABLE: Label = Label::new(
+    "table",
+    "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `running_processes`",
+);
+/// Table of the collector.
+pub const TABLE: Label = Label::new("table", "tables of this build");
+/// Output.
+pub const SINK: Label = Label::new(
+    "sink",
+    "`console`, `webhook`, and `alertmanager-1`, … in the order of the configuration",
+);
+/// Why an output dropped an item.
+pub const DROP_REASON: Label =
+    Label::new("reason", "`queue_full`, `rejected`, `gave_up`, `shutdown`");
+
+#[cfg(test)]
+mod tests {
+    use monitor_common::counter;
+
+    use super::*;
+    use crate::core::policy::Verdict;
+
+    #[track_caller]
+    fn check(label: Label, values: &[&str]) {
+        for value in values {
+            assert!(
+                label.values.contains(&format!("`{value}`")),
+                "{}: no {value}",
+                label.name
+            );
+        }
+        assert_eq!(
+            label.values.matches('`').count(),
+            2 * values.len(),
+            "{}",
+            label.values
+        );
+    }
+
+    #[test]
+    fn the_bounds_list_what_the_program_can_say() {
+        check(HOOK, &counter::HOOK_NAMES);
+        check(HOOK_OUTCOME, &counter::OUTCOME_NAMES);
+        check(GAP, &counter::GAP_NAMES);
+        check(VERDICT, &Verdict::ALL.map(Verdict::name));
+        check(SEVERITY, &SEVERITIES.map(Severity::name));
+        check(DNS_OUTCOME, &DNS_OUTCOMES.map(DnsOutcome::name));
+        check(DECODE_REASON, &DECODE_ERRORS);
+        let tables = LIMITS.map(Limit::name);
+        check(LIMITED_TABLE, &[&tables[..], &[RUNNING_TABLE]].concat());
+    }
+}

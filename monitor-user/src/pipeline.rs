@@ -1,0 +1,166 @@
+//! The straight line: records in, effects out. Live or replayed, it is the same.
+//!
+//! In: a source of records and the passing of time. Out: whatever the sinks do with the effects.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock::WallClock;
+use crate::core::collector::Collector;
+use crate::core::event::{BootNs, Event};
+use crate::core::report::{Effect, Limit};
+use crate::host::clock;
+use crate::sink::Sinks;
+use crate::source::live::Live;
+use crate::source::recording::{Entry, Recorder, Recording};
+
+/// How often the kernel's rings are emptied. They hold some hundred milliseconds of the most
+/// that two CPUs can produce.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How often time passes for the collector: expiry, repetition and resolution of alerts.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Everything between a record and its effects.
+pub struct Line {
+    /// All state.
+    pub collector: Collector,
+    /// All outputs.
+    pub sinks: Sinks,
+    /// Where records are kept for a replay, if anywhere.
+    pub recorder: Option<Recorder>,
+}
+
+impl Line {
+    /// Applies one record.
+    pub fn record(&mut self, bytes: &[u8], now: BootNs) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(now, bytes);
+        }
+        match Event::decode(bytes) {
+            Ok(event) => {
+                self.sinks.metrics.record_event(event.kind());
+                let effects = self.collector.apply(event, now);
+                self.sinks.emit(&effects);
+            }
+            Err(error) => {
+                self.sinks.metrics.record_decode_error(&error);
+                tracing::debug!("a record was not understood: {error}");
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: BootNs) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tick(now);
+        }
+        let effects = self.collector.sweep(now);
+        self.sinks.emit(&effects);
+        self.show_sizes();
+        self.sinks.flush();
+    }
+
+    /// Tells the outputs that this is the end, and lets them finish.
+    pub async fn end(mut self, now: BootNs) {
+        let effects = self.collector.shutdown(now);
+        self.sinks.emit(&effects);
+        self.show_sizes();
+        if let Some(recorder) = self.recorder {
+            let lost = recorder.finish(now);
+            if lost > 0 {
+                tracing::warn!("the recording is incomplete: {lost} entries were lost");
+            }
+        }
+        self.sinks.drain().await;
+    }
+
+    fn show_sizes(&self) {
+        let (sizes, limits) = (self.collector.sizes(), self.collector.limits());
+        let tables = [
+            ("processes", sizes.processes, limits.processes),
+            ("flows", sizes.flows, limits.flows),
+            ("alerts", sizes.alerts, limits.alerts),
+            ("names", sizes.names.names, limits.names.total),
+        ];
+        for (table, entries, capacity) in tables {
+            self.sinks
+                .metrics
+                .set_table(table, entries as u64, capacity as u64);
+        }
+    }
+}
+
+/// Runs the line on the kernel until `shutdown` resolves.
+///
+/// # Errors
+///
+/// If the kernel's maps can no longer be read; nothing can be seen then.
+pub async fn run(
+    mut line: Line,
+    mut live: Live,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let mut poll = interval(POLL_INTERVAL);
+    let mut sweep = interval(SWEEP_INTERVAL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            _ = poll.tick() => {
+                live.poll(|record, now| line.record(record, now)).context("the kernel side failed")?;
+                watch(&mut line, &mut live);
+            }
+            _ = sweep.tick() => {
+                line.sinks.clock = WallClock { offset_ns: clock::wall_offset_ns() };
+                line.sinks.metrics.set_map("flows", live.flows() as u64, u64::from(monitor_common::limits::FLOWS_MAX));
+                line.tick(clock::now());
+            }
+        }
+    }
+    live.finish(|record, now| line.record(record, now))
+        .context("the kernel side failed")?;
+    drop(live); // Detached first: what happens from here on is not seen, and not promised.
+    line.end(clock::now()).await;
+    Ok(())
+}
+
+/// Passes on which processes' every flow is wanted.
+fn watch(line: &mut Line, live: &mut Live) {
+    for process in line.collector.take_watches() {
+        if let Err(error) = live.watch(process) {
+            // Repeats are then counted, not listed; first contacts are reported all the same.
+            tracing::warn!("process {} is not watched in detail: {error}", process.tgid);
+            line.sinks
+                .metrics
+                .record(&Effect::Limited(Limit::Watched), &line.sinks.clock);
+        }
+    }
+}
+
+/// Runs the line on a recording. The same file gives the same output, byte for byte.
+///
+/// # Errors
+///
+/// A damaged recording: file and line are named.
+pub async fn replay(mut line: Line, mut recording: Recording) -> anyhow::Result<()> {
+    let mut last = BootNs(0);
+    for entry in recording.by_ref() {
+        let entry = entry?;
+        last = entry.now();
+        match entry {
+            Entry::Record { now, bytes } => line.record(&bytes, now),
+            Entry::Tick { now } => line.tick(now),
+            Entry::End { .. } => {}
+        }
+    }
+    if let Some(warning) = recording.warning() {
+        tracing::warn!("{warning}");
+    }
+    line.end(last).await;
+    Ok(())
+}

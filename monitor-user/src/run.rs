@@ -1,0 +1,373 @@
+//! What each command does, from its arguments to its answer.
+//!
+//! In: a parsed command line. Out: whether the answer is yes, or the error that ends the program.
+//! Here everything is put together; nothing is decided.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use crate::catalog_report;
+use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs};
+use crate::clock::WallClock;
+use crate::config::{Config, Destination, EventsScope};
+use crate::core::alert::AlertTiming;
+use crate::core::catalog::Catalog;
+use crate::core::collector::{Collector, CollectorConfig, Limits, Scope};
+use crate::core::names::NameLimits;
+use crate::core::policy::PolicyConfig;
+use crate::doctor;
+use crate::host::{HostRoot, catalog_files, clock};
+use crate::metrics::{BuildInfo, Metrics};
+use crate::pipeline::{self, Line};
+use crate::sink::console::{Console, Stream};
+use crate::sink::event_log::{EventLog, LogTarget};
+use crate::sink::http::{self, Readiness, Web};
+use crate::sink::lines::WhenFull;
+use crate::sink::post::{Post, Retry};
+use crate::sink::{HostInfo, Sinks, alertmanager, webhook};
+use crate::source::bpf::{Kernel, OBJECT_DIGEST, Options};
+use crate::source::live::Live;
+use crate::source::recording::{Header, Recorder, Recording};
+
+/// Threads for HTTP and alert receivers; the line itself is one task.
+const WORKERS: usize = 2;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+///
+/// What could not be started or read; the text names it and the remedy.
+pub fn command(cli: Cli) -> anyhow::Result<bool> {
+    start_logging(cli.log_level);
+    match cli.command {
+        Command::Run(args) => block_on(run(*args)),
+        Command::Replay(args) => block_on(replay(args)),
+        Command::Check(args) => check(&args),
+        Command::Doctor => {
+            let report = doctor::examine(&HostRoot::default());
+            print(&report.text)?;
+            Ok(report.fit)
+        }
+        Command::Catalog(CatalogCommand::List { catalog }) => {
+            print(&catalog_report::list(&load_catalog(catalog.as_deref())?))?;
+            Ok(true)
+        }
+        Command::Catalog(CatalogCommand::Show { tool, catalog }) => {
+            print(&catalog_report::show(
+                &load_catalog(catalog.as_deref())?,
+                &tool,
+            )?)?;
+            Ok(true)
+        }
+    }
+}
+
+/// Messages go to standard error; standard output belongs to events and answers.
+fn start_logging(level: Option<LevelFilter>) {
+    let filter = match level {
+        Some(level) => EnvFilter::default().add_directive(level.into()),
+        None => EnvFilter::builder()
+            .with_default_directive(LevelFilter::INFO.into())
+            .from_env_lossy(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(wants_color(&std::io::stderr()))
+        .with_target(false)
+        .init();
+}
+
+fn wants_color(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn block_on(task: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    runtime.block_on(task)
+}
+
+/// Prints an answer. A reader that went away (`| head`) has seen enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The built-in catalog, with the files of `folder` laid over it.
+fn load_catalog(folder: Option<&Path>) -> anyhow::Result<Catalog> {
+    let mut files = Catalog::embedded_files();
+    if let Some(folder) = folder {
+        files.extend(catalog_files::read(folder)?);
+    }
+    Ok(Catalog::parse(&files)?)
+}
+
+fn check(args: &PolicyArgs) -> anyhow::Result<bool> {
+    let config = Config::load(args.config.as_deref(), &args.flags())?;
+    let catalog = load_catalog(config.catalog.as_deref())?;
+    check_banned(&config, &catalog)?;
+    print(&format!(
+        "ok: {} tools in the catalog, {} banned\n",
+        catalog.tools().count(),
+        config.banned.len()
+    ))?;
+    Ok(true)
+}
+
+fn check_banned(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
+    let known: Vec<&str> = catalog.tools().map(|tool| &*tool.id).collect();
+    Ok(config.check_banned(&known)?)
+}
+
+/// Everything that a run and a replay have in common.
+struct Prepared {
+    config: Config,
+    catalog: Arc<Catalog>,
+    metrics: Arc<Metrics>,
+}
+
+impl Prepared {
+    fn new(config: Config) -> anyhow::Result<Self> {
+        let catalog = Arc::new(load_catalog(config.catalog.as_deref())?);
+        check_banned(&config, &catalog)?;
+        let build = BuildInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: option_env!("TELLTALE_REVISION").map(str::to_owned),
+            object_digest: OBJECT_DIGEST.to_owned(),
+        };
+        let metrics = Metrics::new(catalog.tools().map(|tool| &*tool.id), &build)?;
+        Ok(Prepared {
+            config,
+            catalog,
+            metrics: Arc::new(metrics),
+        })
+    }
+
+    fn collector(&self, boot_id: String) -> anyhow::Result<Collector> {
+        let config = &self.config;
+        let resolvers = match &config.resolvers {
+            Some(addresses) => addresses.clone(),
+            None => HostRoot::default()
+                .resolvers()
+                .context("[resolvers] addresses are not set")?,
+        };
+        let collector = CollectorConfig {
+            boot_id,
+            scope: match config.events.scope {
+                EventsScope::Tools => Scope::Tools,
+                EventsScope::All => Scope::All,
+            },
+            policy: PolicyConfig {
+                banned: config
+                    .banned
+                    .iter()
+                    .map(|banned| banned.tool.clone())
+                    .collect(),
+            },
+            resolvers,
+            limits: Limits {
+                processes: config.limits.processes,
+                flows: config.limits.flows,
+                alerts: config.limits.alerts,
+                names: NameLimits {
+                    total: config.limits.names,
+                    ..NameLimits::default()
+                },
+            },
+            alerts: AlertTiming {
+                resend: config.alerts.resend,
+                resolve_after: config.alerts.resolve_after,
+            },
+        };
+        Ok(Collector::new(collector, Arc::clone(&self.catalog))?)
+    }
+
+    fn event_log(&self, when_full: WhenFull) -> anyhow::Result<Option<EventLog>> {
+        let Some(destination) = &self.config.events.destination else {
+            return Ok(None);
+        };
+        let target = match destination {
+            Destination::Stdout => LogTarget::Stdout,
+            Destination::File(path) => LogTarget::File(path.clone()),
+        };
+        EventLog::open(&target, when_full).map(Some)
+    }
+
+    /// The receivers of alerts that are configured. None means: no connection is ever opened.
+    fn posts(&self, host: &HostInfo) -> anyhow::Result<Vec<Post>> {
+        let alerts = &self.config.alerts;
+        let mut posts = Vec::new();
+        for receiver in &alerts.webhooks {
+            let retry = Retry {
+                timeout: receiver.timeout,
+                ..Retry::default()
+            };
+            posts.push(webhook::start(&receiver.url, host, retry)?);
+        }
+        let urls: Vec<_> = alerts
+            .alertmanagers
+            .iter()
+            .map(|peer| peer.url.clone())
+            .collect();
+        if let Some(peer) = alerts.alertmanagers.first() {
+            let retry = Retry {
+                timeout: peer.timeout,
+                ..Retry::default()
+            };
+            posts.extend(alertmanager::start(
+                &urls,
+                alerts.resend,
+                None,
+                host,
+                retry,
+            )?);
+        }
+        Ok(posts)
+    }
+}
+
+async fn run(args: RunArgs) -> anyhow::Result<bool> {
+    let host = HostRoot::default();
+    let prepared = Prepared::new(Config::load(args.policy.config.as_deref(), &args.flags())?)?;
+    let info = host_info(&host)?;
+    let listeners = http::bind(&prepared.config.web.listen_addresses).await?;
+    for listener in &listeners {
+        let path = &prepared.config.web.telemetry_path;
+        tracing::info!("metrics on http://{}{path}", listener.local_addr()?);
+    }
+    let started = clock::now();
+    let recorder = match &args.record {
+        Some(path) => {
+            let (boot_id, name) = (info.boot_id.clone(), info.name.clone());
+            let header = Header::new(boot_id, name, clock::wall_offset_ns(), started);
+            Some(Recorder::create(path, &header)?)
+        }
+        None => None,
+    };
+    let line = Line {
+        collector: prepared.collector(info.boot_id.clone())?,
+        sinks: Sinks {
+            clock: WallClock {
+                offset_ns: clock::wall_offset_ns(),
+            },
+            event_log: prepared.event_log(WhenFull::Drop)?,
+            console: console(&prepared.config, args.quiet)?,
+            posts: prepared.posts(&info)?,
+            metrics: Arc::clone(&prepared.metrics),
+            host: info,
+        },
+        recorder,
+    };
+    let options = Options {
+        report_all: prepared.config.events.scope == EventsScope::All,
+    };
+    let live = Live::start(&host, options)?;
+    for program in Kernel::programs() {
+        prepared.metrics.set_hook_attached(program, true);
+    }
+    let (readiness, is_ready) = watch::channel(Readiness::Ready);
+    let web = Web {
+        metrics: prepared.metrics,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        readiness: is_ready,
+        telemetry_path: prepared.config.web.telemetry_path,
+    };
+    tracing::info!("watching this host with kernel object sha256:{OBJECT_DIGEST}");
+    let (stop_web, web_stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(http::serve(listeners, web, async {
+        let _ = web_stopped.await; // A dropped sender means stop as well.
+    }));
+    let outcome = pipeline::run(line, live, stop_signal()?).await;
+    drop((readiness, stop_web));
+    server.await.context("the web server failed")?;
+    outcome.map(|()| true)
+}
+
+/// Resolves when the process is asked to stop.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot await SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
+
+fn host_info(host: &HostRoot) -> anyhow::Result<HostInfo> {
+    Ok(HostInfo {
+        name: host.hostname()?,
+        boot_id: host.boot_id()?,
+        session: format!("{:x}", clock::now().0),
+    })
+}
+
+/// One line per new process and endpoint, for a person: on a terminal, unless events go there.
+fn console(config: &Config, quiet: bool) -> anyhow::Result<Option<Console>> {
+    let stdout = std::io::stdout();
+    let events_there = config.events.destination == Some(Destination::Stdout);
+    if quiet || events_there || !stdout.is_terminal() {
+        return Ok(None);
+    }
+    Console::open(Stream::Stdout, wants_color(&stdout), WhenFull::Drop).map(Some)
+}
+
+async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
+    let prepared = Prepared::new(Config::load(args.policy.config.as_deref(), &args.flags())?)?;
+    let recording = Recording::open(&args.file)?;
+    let header = recording.header();
+    let info = HostInfo {
+        name: header.host.clone(),
+        boot_id: header.boot_id.clone(),
+        session: format!("{:x}", header.started_ns),
+    };
+    let line = Line {
+        collector: prepared.collector(info.boot_id.clone())?,
+        sinks: Sinks {
+            clock: WallClock {
+                offset_ns: header.wall_offset_ns,
+            },
+            event_log: prepared.event_log(WhenFull::Wait)?,
+            console: replay_console(&prepared.config)?,
+            posts: Vec::new(), // The past wakes nobody.
+            metrics: Arc::clone(&prepared.metrics),
+            host: info,
+        },
+        recorder: None,
+    };
+    pipeline::replay(line, recording).await?;
+    match args.metrics {
+        Some(Destination::Stdout) => print(&prepared.metrics.encode()?)?,
+        Some(Destination::File(path)) => std::fs::write(&path, prepared.metrics.encode()?)
+            .map_err(|error| anyhow!("cannot write {}: {error}", path.display()))?,
+        None => {}
+    }
+    Ok(true)
+}
+
+/// Without an event log on standard output, a replay shows what a person would have seen.
+fn replay_console(config: &Config) -> anyhow::Result<Option<Console>> {
+    if config.events.destination == Some(Destination::Stdout) {
+        return Ok(None);
+    }
+    let color = wants_color(&std::io::stdout());
+    Console::open(Stream::Stdout, color, WhenFull::Wait).map(Some)
+}

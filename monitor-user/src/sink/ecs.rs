@@ -1,0 +1,293 @@
+//! The shape of an event-log line: Elastic Common Schema 9, what it has no field for under
+//! `telltale`.
+//!
+//! In: an effect. Out: a [`Line`], which serialises to one nested JSON object. Ids of 64 bits
+//! are strings, because JSON readers round large numbers.
+
+mod fill;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+/// The schema that the fields follow.
+const ECS_VERSION: &str = "9.4.0";
+
+/// One line of the event log.
+#[derive(Serialize)]
+pub struct Line<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: String,
+    ecs: Ecs,
+    event: EventFields<'a>,
+    host: Host<'a>,
+    observer: Observer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Process<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<Destination<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<Network>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<Rule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gen_ai: Option<GenAi<'a>>,
+    telltale: Telltale<'a>,
+}
+
+#[derive(Serialize)]
+struct Ecs {
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct EventFields<'a> {
+    kind: &'static str,
+    category: &'static [&'static str],
+    #[serde(rename = "type")]
+    types: &'static [&'static str],
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    id: String,
+    sequence: u64,
+    module: &'static str,
+    dataset: &'static str,
+    provider: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
+    /// Nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    name: &'a str,
+    boot: BootId<'a>,
+}
+
+#[derive(Serialize)]
+struct BootId<'a> {
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Observer {
+    product: &'static str,
+    version: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct Id {
+    id: String,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: u32,
+    entity_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    executable: &'a str,
+    args: &'a [String],
+    args_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+    user: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<Parent<'a>>,
+}
+
+#[derive(Serialize)]
+struct Parent<'a> {
+    pid: u32,
+    entity_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    executable: &'a str,
+}
+
+#[derive(Serialize)]
+struct Source {
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Destination<'a> {
+    address: String,
+    ip: IpAddr,
+    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Network {
+    transport: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    iana_number: String,
+    direction: &'static str,
+}
+
+#[derive(Serialize)]
+struct Rule {
+    name: &'static str,
+}
+
+#[derive(Serialize)]
+struct GenAi<'a> {
+    agent: Agent<'a>,
+}
+
+#[derive(Serialize)]
+struct Agent<'a> {
+    name: &'a str,
+}
+
+#[derive(Default, Serialize)]
+struct Telltale<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<ToolFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attribution: Option<AttributionFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<ProcessExtras>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<EndpointFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<NameFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow: Option<FlowFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookie: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert: Option<AlertFields<'a>>,
+}
+
+#[derive(Serialize)]
+struct ToolFields<'a> {
+    id: &'a str,
+    name: &'a str,
+    /// `unknown` if the path does not say.
+    version: &'a str,
+    role: &'static str,
+    vendor: &'a str,
+    jurisdiction: &'a str,
+    trusted: bool,
+}
+
+#[derive(Serialize)]
+struct AttributionFields<'a> {
+    /// Kind of the strongest evidence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
+    evidence: Vec<EvidenceFields<'a>>,
+}
+
+#[derive(Default, Serialize)]
+struct EvidenceFields<'a> {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    glob: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ProcessExtras {
+    origin: &'static str,
+    cgroup_id: String,
+    args_truncated: bool,
+    file: FileFields,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<i32>,
+}
+
+#[derive(Serialize)]
+struct FileFields {
+    device: u32,
+    inode: String,
+    /// 0: deleted, or never linked.
+    links: u32,
+}
+
+#[derive(Serialize)]
+struct EndpointFields<'a> {
+    purpose: &'a str,
+}
+
+#[derive(Serialize)]
+struct NameFields<'a> {
+    /// Of the best name, which is `destination.domain`.
+    source: &'static str,
+    age_seconds: f64,
+    /// All names, best first.
+    candidates: Vec<CandidateFields<'a>>,
+}
+
+#[derive(Serialize)]
+struct CandidateFields<'a> {
+    name: &'a str,
+    source: &'static str,
+    age_seconds: f64,
+    asked_by_pid: u32,
+}
+
+#[derive(Serialize)]
+struct FlowFields {
+    first: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hook: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    established: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    srtt_us: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<i32>,
+}
+
+#[derive(Serialize)]
+struct AlertFields<'a> {
+    state: &'static str,
+    severity: &'static str,
+    started: String,
+    last_seen: String,
+    occurrences: u64,
+    labels: BTreeMap<&'a str, &'a str>,
+    annotations: BTreeMap<&'a str, &'a str>,
+}

@@ -1,0 +1,426 @@
+//! Fills the lines of the event log.
+//!
+//! In: effects. Out: [`Line`]s. Translation only: what a field says was decided in the core.
+
+use std::time::Duration;
+
+use super::{
+    Agent, AlertFields, AttributionFields, BootId, CandidateFields, Destination, ECS_VERSION, Ecs,
+    EndpointFields, EventFields, EvidenceFields, FileFields, FlowFields, GenAi, Host, Id, Line,
+    NameFields, Network, Observer, Parent, Process, ProcessExtras, Rule, Source, Telltale,
+    ToolFields,
+};
+use crate::clock::WallClock;
+use crate::core::attribute::{Attribution, Evidence};
+use crate::core::event::{BootNs, Endpoint, Hook, Outcome, Protocol};
+use crate::core::names::NameEvidence;
+use crate::core::policy::Judgement;
+use crate::core::report::{
+    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, ParentView,
+    ProcessEnded, ProcessStarted, ProcessView,
+};
+use crate::metrics::failure_reason;
+use crate::sink::{HostInfo, file_name, plain, state_name};
+
+impl<'a> Line<'a> {
+    /// The line of an effect; `None` if the log does not show it.
+    #[must_use]
+    pub fn of(effect: &'a Effect, clock: &WallClock, host: &'a HostInfo) -> Option<Self> {
+        match effect {
+            Effect::ProcessStarted(event) if event.logged => {
+                Some(process_started(event, clock, host))
+            }
+            Effect::ProcessEnded(event) if event.logged => Some(process_ended(event, clock, host)),
+            Effect::Flow(report) if report.logged => Some(flow(report, clock, host)),
+            Effect::Alert(notice) if notice.state != AlertState::StillFiring => {
+                Some(alert(notice, clock, host))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What differs between the actions, in the words of ECS.
+struct Kind {
+    kind: &'static str,
+    category: &'static [&'static str],
+    types: &'static [&'static str],
+    action: &'static str,
+    dataset: &'static str,
+    outcome: Option<&'static str>,
+}
+
+const PROCESS_STARTED: Kind = Kind {
+    kind: "event",
+    category: &["process"],
+    types: &["start"],
+    action: "process-started",
+    dataset: "telltale.process",
+    outcome: None,
+};
+
+const PROCESS_ENDED: Kind = Kind {
+    types: &["end"],
+    action: "process-ended",
+    ..PROCESS_STARTED
+};
+
+const CONNECTION_OPENED: Kind = Kind {
+    kind: "event",
+    category: &["network"],
+    types: &["connection", "start"],
+    action: "connection-opened",
+    dataset: "telltale.flow",
+    outcome: Some("unknown"),
+};
+
+const CONNECTION_CLOSED: Kind = Kind {
+    types: &["connection", "end"],
+    action: "connection-closed",
+    outcome: Some("success"),
+    ..CONNECTION_OPENED
+};
+
+const CONNECTION_FAILED: Kind = Kind {
+    types: &["connection", "end"],
+    action: "connection-failed",
+    outcome: Some("failure"),
+    ..CONNECTION_OPENED
+};
+
+const ALERT: Kind = Kind {
+    kind: "alert",
+    category: &["intrusion_detection"],
+    types: &["info"],
+    action: "alert",
+    dataset: "telltale.alert",
+    outcome: None,
+};
+
+/// A line with the fields that all lines have.
+fn line<'a>(
+    kind: &Kind,
+    sequence: u64,
+    time: BootNs,
+    clock: &WallClock,
+    host: &'a HostInfo,
+) -> Line<'a> {
+    Line {
+        timestamp: clock.rfc3339(time),
+        ecs: Ecs {
+            version: ECS_VERSION,
+        },
+        event: EventFields {
+            kind: kind.kind,
+            category: kind.category,
+            types: kind.types,
+            action: kind.action,
+            outcome: kind.outcome,
+            reason: None,
+            id: format!("{}-{sequence}", host.session),
+            sequence,
+            module: "telltale",
+            dataset: kind.dataset,
+            provider: "ebpf",
+            start: None,
+            end: None,
+            duration: None,
+        },
+        host: Host {
+            name: &host.name,
+            boot: BootId { id: &host.boot_id },
+        },
+        observer: Observer {
+            product: "telltale",
+            version: env!("CARGO_PKG_VERSION"),
+            kind: "host-monitor",
+        },
+        process: None,
+        user: None,
+        source: None,
+        destination: None,
+        network: None,
+        rule: None,
+        gen_ai: None,
+        telltale: Telltale::default(),
+    }
+}
+
+fn process_started<'a>(
+    event: &'a ProcessStarted,
+    clock: &WallClock,
+    host: &'a HostInfo,
+) -> Line<'a> {
+    let mut line = line(&PROCESS_STARTED, event.sequence, event.time, clock, host);
+    set_process(&mut line, &event.process, clock);
+    set_judgement(&mut line, &event.judgement);
+    line
+}
+
+fn process_ended<'a>(event: &'a ProcessEnded, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+    let mut line = line(&PROCESS_ENDED, event.sequence, event.time, clock, host);
+    set_process(&mut line, &event.process, clock);
+    // As wait(2) packs it: the status in the second byte, the signal in the low seven bits.
+    let signal = event.exit_code & 0x7f;
+    if let Some(process) = &mut line.process {
+        process.end = Some(clock.rfc3339(event.time));
+        process.exit_code = (signal == 0).then_some(event.exit_code >> 8 & 0xff);
+    }
+    if let Some(extras) = &mut line.telltale.process {
+        extras.signal = (signal != 0).then_some(signal);
+    }
+    line
+}
+
+fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+    let kind = match &report.action {
+        FlowAction::Opened { .. } => CONNECTION_OPENED,
+        FlowAction::Ended(FlowEnd {
+            outcome: Outcome::Closed,
+            ..
+        }) => CONNECTION_CLOSED,
+        FlowAction::Ended(_) => CONNECTION_FAILED,
+    };
+    let mut line = line(&kind, report.sequence, report.time, clock, host);
+    set_process(&mut line, &report.process, clock);
+    set_judgement(&mut line, &report.judgement);
+    line.network = Some(network(report.remote));
+    line.destination = Some(Destination {
+        address: report.ip().to_string(),
+        ip: report.ip(),
+        port: report.remote.addr.port(),
+        domain: report.name(),
+        bytes: None,
+    });
+    line.telltale.cookie = Some(report.cookie.0.to_string());
+    line.telltale.name = names(&report.names, report.time);
+    let mut fields = FlowFields {
+        first: report.first,
+        hook: None,
+        established: None,
+        srtt_us: None,
+        retransmits: None,
+        errno: None,
+    };
+    match &report.action {
+        FlowAction::Opened { hook } => fields.hook = Some(hook_name(*hook)),
+        FlowAction::Ended(end) => set_end(&mut line, &mut fields, report, end, clock),
+    }
+    line.telltale.flow = Some(fields);
+    line
+}
+
+fn set_end(
+    line: &mut Line<'_>,
+    fields: &mut FlowFields,
+    report: &FlowReport,
+    end: &FlowEnd,
+    clock: &WallClock,
+) {
+    line.event.reason = failure_reason(end.outcome);
+    line.event.start = Some(clock.rfc3339(end.opened));
+    line.event.end = Some(clock.rfc3339(report.time));
+    let duration = report.time.since(end.opened).as_nanos();
+    line.event.duration = u64::try_from(duration).ok();
+    fields.established = end.established.map(|time| clock.rfc3339(time));
+    if let Outcome::Failed(errno) = end.outcome {
+        fields.errno = errno;
+    }
+    // The kernel side counts bytes and segments of TCP only: a 0 would be a claim.
+    if report.remote.protocol == Protocol::Tcp {
+        line.source = Some(Source {
+            bytes: end.bytes_sent,
+        });
+        if let Some(destination) = &mut line.destination {
+            destination.bytes = Some(end.bytes_received);
+        }
+        fields.srtt_us = end.srtt_us;
+        fields.retransmits = Some(end.retransmits);
+    }
+}
+
+fn alert<'a>(notice: &'a AlertNotice, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+    let alert = &notice.alert;
+    let mut line = line(&ALERT, notice.sequence, notice.time, clock, host);
+    line.rule = Some(Rule { name: alert.rule });
+    line.event.reason = alert.annotations.get("summary").map(|summary| &**summary);
+    line.event.start = Some(clock.rfc3339(alert.started));
+    line.event.end = (notice.state == AlertState::Resolved).then(|| clock.rfc3339(notice.time));
+    line.telltale.rule = Some(alert.rule);
+    line.telltale.alert = Some(AlertFields {
+        state: state_name(notice.state),
+        severity: alert.severity.name(),
+        started: clock.rfc3339(alert.started),
+        last_seen: clock.rfc3339(alert.last_seen),
+        occurrences: alert.occurrences,
+        labels: plain(&alert.labels),
+        annotations: plain(&alert.annotations),
+    });
+    line
+}
+
+fn set_process<'a>(line: &mut Line<'a>, view: &'a ProcessView, clock: &WallClock) {
+    let uid = || Id {
+        id: view.uid.to_string(),
+    };
+    let known_start = view.key.start_ns != 0;
+    line.user = Some(uid());
+    line.process = Some(Process {
+        pid: view.key.tgid,
+        entity_id: &view.entity_id,
+        name: file_name(&view.exe),
+        executable: &view.exe,
+        args: &view.args,
+        args_count: view.args.len(),
+        start: known_start.then(|| clock.rfc3339(BootNs(view.key.start_ns))),
+        end: None,
+        exit_code: None,
+        user: uid(),
+        parent: view.parent.as_ref().map(parent),
+    });
+    line.telltale.process = Some(ProcessExtras {
+        origin: origin_name(view.origin),
+        cgroup_id: view.cgroup.0.to_string(),
+        args_truncated: view.args_truncated,
+        file: FileFields {
+            device: view.exe_file.device,
+            inode: view.exe_file.inode.to_string(),
+            links: view.exe_file.links,
+        },
+        signal: None,
+    });
+    if let Some(attribution) = view.tool.as_deref() {
+        set_tool(line, attribution);
+    }
+}
+
+fn parent(view: &ParentView) -> Parent<'_> {
+    Parent {
+        pid: view.key.tgid,
+        entity_id: &view.entity_id,
+        name: file_name(&view.exe),
+        executable: &view.exe,
+    }
+}
+
+fn set_tool<'a>(line: &mut Line<'a>, attribution: &'a Attribution) {
+    let tool = &attribution.tool;
+    line.gen_ai = Some(GenAi {
+        agent: Agent { name: &tool.name },
+    });
+    line.telltale.tool = Some(ToolFields {
+        id: &tool.id,
+        name: &tool.name,
+        version: attribution.version.as_deref().unwrap_or("unknown"),
+        role: attribution.role.name(),
+        vendor: &tool.vendor,
+        jurisdiction: &tool.jurisdiction,
+        trusted: attribution.trusted,
+    });
+    line.telltale.attribution = Some(AttributionFields {
+        method: attribution.evidence.first().map(Evidence::kind),
+        evidence: attribution.evidence.iter().map(evidence).collect(),
+    });
+}
+
+fn evidence(evidence: &Evidence) -> EvidenceFields<'_> {
+    let fields = EvidenceFields {
+        kind: evidence.kind(),
+        ..EvidenceFields::default()
+    };
+    match evidence {
+        Evidence::ExePath { glob } | Evidence::Helper { glob } => EvidenceFields {
+            glob: Some(glob),
+            ..fields
+        },
+        Evidence::Script { glob, path } => EvidenceFields {
+            glob: Some(glob),
+            path: Some(path),
+            ..fields
+        },
+        Evidence::Lineage {
+            ancestor_exe,
+            ancestor_pid,
+        } => EvidenceFields {
+            path: Some(ancestor_exe),
+            pid: Some(*ancestor_pid),
+            ..fields
+        },
+        Evidence::Name { name } => EvidenceFields {
+            name: Some(name),
+            ..fields
+        },
+        Evidence::Endpoint { host } => EvidenceFields {
+            host: Some(host),
+            ..fields
+        },
+    }
+}
+
+fn set_judgement<'a>(line: &mut Line<'a>, judgement: &'a Judgement) {
+    line.rule = Some(Rule {
+        name: judgement.rule,
+    });
+    line.telltale.verdict = Some(judgement.verdict.name());
+    line.telltale.rule = Some(judgement.rule);
+    line.telltale.why = Some(&judgement.why);
+    line.telltale.endpoint = judgement
+        .purpose
+        .as_deref()
+        .map(|purpose| EndpointFields { purpose });
+}
+
+fn network(remote: Endpoint) -> Network {
+    let iana_number = match remote.protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Other(number) => number,
+    };
+    Network {
+        transport: remote.protocol.name(),
+        kind: if remote.addr.is_ipv4() {
+            "ipv4"
+        } else {
+            "ipv6"
+        },
+        iana_number: iana_number.to_string(),
+        direction: "egress",
+    }
+}
+
+fn names(names: &[NameEvidence], now: BootNs) -> Option<NameFields<'_>> {
+    let age_seconds = |name: &NameEvidence| seconds(now.since(name.learned));
+    let candidates = names.iter().map(|name| CandidateFields {
+        name: &name.name,
+        source: name.source.name(),
+        age_seconds: age_seconds(name),
+        asked_by_pid: name.asked_by.tgid,
+    });
+    let best = names.first()?;
+    Some(NameFields {
+        source: best.source.name(),
+        age_seconds: age_seconds(best),
+        candidates: candidates.collect(),
+    })
+}
+
+/// Seconds to the millisecond: enough for an age, and short in the log.
+fn seconds(duration: Duration) -> f64 {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).as_secs_f64()
+}
+
+fn hook_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Connect => "connect",
+        Hook::Sendmsg => "sendmsg",
+    }
+}
+
+fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Executed => "executed",
+        Origin::Forked => "forked",
+        Origin::Found => "found",
+        Origin::Unknown => "unknown",
+    }
+}

@@ -1,0 +1,319 @@
+//! Effects for the tests of metrics and sinks: a stand-in Claude Code and what it does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use monitor_common::flow::{FlowCounters, ProcessKey};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::HostInfo;
+use crate::clock::WallClock;
+use crate::core::alert::{Alert, Severity};
+use crate::core::attribute::{Attribution, Evidence, Role};
+use crate::core::catalog::Tool;
+use crate::core::event::{
+    BootNs, CgroupId, Endpoint, ExeFile, Hook, Outcome, Protocol, SocketCookie,
+};
+use crate::core::names::{NameEvidence, NameSource};
+use crate::core::policy::{Judgement, Verdict};
+use crate::core::report::{
+    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
+    ParentView, ProcessEnded, ProcessStarted, ProcessView,
+};
+
+/// Boot at 2026-11-20T09:32:00Z.
+pub const CLOCK: WallClock = WallClock {
+    offset_ns: 1_795_167_120_000_000_000,
+};
+
+pub const SECOND: u64 = 1_000_000_000;
+
+pub fn host() -> HostInfo {
+    HostInfo {
+        name: "build-7".into(),
+        boot_id: "7d0a1f6e-0000-4000-8000-000000000001".into(),
+        session: "5f3c".into(),
+    }
+}
+
+pub fn process(pid: u32) -> ProcessView {
+    ProcessView {
+        key: ProcessKey {
+            start_ns: SECOND,
+            tgid: pid,
+            exec_id: 2,
+        },
+        entity_id: "00000000000000aa".into(),
+        parent: Some(ParentView {
+            key: ProcessKey {
+                start_ns: 1,
+                tgid: 7,
+                exec_id: 1,
+            },
+            entity_id: "0000000000000007".into(),
+            exe: "/usr/bin/bash".into(),
+        }),
+        exe: "/home/u/.local/share/claude/versions/2.1.328".into(),
+        exe_file: ExeFile {
+            device: 8 << 20 | 1,
+            inode: u64::MAX,
+            links: 1,
+        },
+        args: Arc::new(["claude".into(), "--print".into()]),
+        args_truncated: false,
+        started: BootNs(2 * SECOND),
+        uid: 1000,
+        gid: 1000,
+        cgroup: CgroupId(4242),
+        origin: Origin::Executed,
+        tool: Some(Arc::new(attribution("claude-code", Role::Main))),
+    }
+}
+
+pub fn attribution(id: &str, role: Role) -> Attribution {
+    Attribution {
+        tool: Arc::new(Tool {
+            id: id.into(),
+            name: "Claude Code".into(),
+            vendor: "Anthropic".into(),
+            jurisdiction: "US".into(),
+        }),
+        version: Some("2.1.328".into()),
+        role,
+        evidence: vec![
+            Evidence::ExePath {
+                glob: "**/claude/versions/*".into(),
+            },
+            Evidence::Lineage {
+                ancestor_exe: "/opt/x".into(),
+                ancestor_pid: 7,
+            },
+        ],
+        trusted: true,
+    }
+}
+
+/// A process that belongs to no tool.
+pub fn stranger(pid: u32) -> ProcessView {
+    ProcessView {
+        exe: "/usr/bin/curl".into(),
+        tool: None,
+        ..process(pid)
+    }
+}
+
+pub fn judgement(verdict: Verdict) -> Judgement {
+    Judgement {
+        verdict,
+        rule: "manifest",
+        purpose: Some("api".into()),
+        why: "api.anthropic.com is in the manifest of Claude Code".into(),
+    }
+}
+
+pub fn started(process: ProcessView) -> Effect {
+    Effect::ProcessStarted(Box::new(ProcessStarted {
+        sequence: 1,
+        time: process.started,
+        process: Arc::new(process),
+        judgement: Judgement {
+            verdict: Verdict::Denied,
+            rule: "banned-tool",
+            purpose: None,
+            why: "Claude Code is banned".into(),
+        },
+        logged: true,
+    }))
+}
+
+pub fn ended(process: ProcessView, exit_code: i32) -> Effect {
+    Effect::ProcessEnded(Box::new(ProcessEnded {
+        sequence: 9,
+        time: BootNs(9 * SECOND),
+        process: Arc::new(process),
+        exit_code,
+        logged: true,
+    }))
+}
+
+pub fn remote(addr: &str, protocol: Protocol) -> Endpoint {
+    let addr: SocketAddr = addr.parse().unwrap();
+    Endpoint { addr, protocol }
+}
+
+pub fn report(process: ProcessView, action: FlowAction) -> FlowReport {
+    let name = |name: &str, source| NameEvidence {
+        name: name.into(),
+        source,
+        learned: BootNs(2_500_000_000),
+        asked_by: process.key,
+    };
+    FlowReport {
+        sequence: 3,
+        time: BootNs(3 * SECOND),
+        action,
+        names: vec![
+            name("api.anthropic.com", NameSource::DnsOwn),
+            name("edge.example.net", NameSource::DnsShared),
+        ],
+        process: Arc::new(process),
+        remote: remote("192.0.2.10:443", Protocol::Tcp),
+        cookie: SocketCookie(77),
+        judgement: judgement(Verdict::Expected),
+        first: true,
+        logged: true,
+    }
+}
+
+pub fn opened(process: ProcessView) -> FlowReport {
+    report(
+        process,
+        FlowAction::Opened {
+            hook: Hook::Connect,
+        },
+    )
+}
+
+pub fn closed(process: ProcessView, outcome: Outcome) -> FlowReport {
+    let end = FlowEnd {
+        outcome,
+        opened: BootNs(3 * SECOND),
+        established: Some(BootNs(3 * SECOND + 20_000_000)),
+        bytes_sent: 1_500,
+        bytes_received: 64_000,
+        srtt_us: Some(19_500),
+        retransmits: 1,
+    };
+    FlowReport {
+        sequence: 4,
+        time: BootNs(5 * SECOND),
+        ..report(process, FlowAction::Ended(end))
+    }
+}
+
+pub fn flow(report: FlowReport) -> Effect {
+    Effect::Flow(Box::new(report))
+}
+
+pub fn counted(process: ProcessView, delta: FlowCounters) -> Effect {
+    let FlowReport {
+        process,
+        remote,
+        names,
+        judgement,
+        ..
+    } = opened(process);
+    Effect::FlowsCounted(Box::new(FlowsCounted {
+        process,
+        remote,
+        names,
+        judgement,
+        delta,
+    }))
+}
+
+pub fn notice(state: AlertState) -> AlertNotice {
+    AlertNotice {
+        sequence: 5,
+        time: BootNs(6 * SECOND),
+        state,
+        alert: Arc::new(Alert {
+            rule: "banned-tool",
+            severity: Severity::Critical,
+            labels: BTreeMap::from([("tool", "claude-code".into())]),
+            annotations: BTreeMap::from([("summary", "Claude Code is banned and runs".into())]),
+            started: BootNs(2 * SECOND),
+            last_seen: BootNs(3 * SECOND),
+            occurrences: 2,
+        }),
+    }
+}
+
+pub fn alert(state: AlertState) -> Effect {
+    Effect::Alert(Box::new(notice(state)))
+}
+
+/// Compares with a file of the repository; `UPDATE=1` rewrites it.
+/// `path` is relative to this crate.
+#[track_caller]
+pub fn check_golden(path: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expect = std::fs::read_to_string(&path).unwrap_or_default();
+    let advice = "differs: run the test with UPDATE=1 and look at the change";
+    assert!(expect == actual, "{} {advice}\n{actual}", path.display());
+}
+
+/// An HTTP server that keeps the bodies it is sent.
+pub struct TestReceiver {
+    /// `http://127.0.0.1:port/`
+    pub url: String,
+    state: Arc<Mutex<Received>>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Received {
+    /// Statuses of the first answers; then 200.
+    answers: VecDeque<StatusCode>,
+    requests: Vec<(String, String)>,
+}
+
+impl TestReceiver {
+    /// Starts one that gives these answers first, and then 200.
+    pub async fn start(answers: Vec<StatusCode>) -> Self {
+        let state = Arc::new(Mutex::new(Received {
+            answers: answers.into(),
+            requests: vec![],
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let app = Router::new()
+            .fallback(receive)
+            .with_state(Arc::clone(&state));
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        TestReceiver { url, state, server }
+    }
+
+    /// The bodies so far.
+    pub fn bodies(&self) -> Vec<String> {
+        self.requests().into_iter().map(|(_, body)| body).collect()
+    }
+
+    /// Request lines with their content type, and bodies, so far.
+    pub fn requests(&self) -> Vec<(String, String)> {
+        self.state.lock().unwrap().requests.clone()
+    }
+}
+
+impl Drop for TestReceiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn receive(
+    State(state): State<Arc<Mutex<Received>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> StatusCode {
+    let mut state = state.lock().unwrap();
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .map_or("", |kind| kind.to_str().unwrap());
+    state
+        .requests
+        .push((format!("{method} {uri} {kind}"), body));
+    state.answers.pop_front().unwrap_or(StatusCode::OK)
+}
