@@ -223,8 +223,8 @@ impl Policy {
             Some(member) if self.bans(&member.tool) => banned(member),
             Some(member) if flow.served => judge_served(flow, &member.tool),
             Some(member) => judge_member(catalog, flow, member),
-            // What others serve is nobody's business. The kernel answers late packets of sockets
-            // that are gone, whose remote then says nothing of who reached it.
+            // What others serve is nobody's business. What belongs to no process accuses none: the
+            // kernel answers for sockets that are gone, under names that others asked for.
             None if flow.served || flow.process.origin == Origin::Kernel => self.not_judged.clone(),
             None => self.judge_stranger(catalog, flow),
         }
