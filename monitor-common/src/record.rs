@@ -33,6 +33,12 @@ pub const KIND_FLOW_OPENED: u32 = 4;
 pub const KIND_FLOW_ENDED: u32 = 5;
 /// [`DnsMessage`].
 pub const KIND_DNS_MESSAGE: u32 = 6;
+/// [`FlowRedirected`].
+pub const KIND_FLOW_REDIRECTED: u32 = 7;
+/// [`SocketOpened`].
+pub const KIND_SOCKET_OPENED: u32 = 8;
+/// [`OverBudget`].
+pub const KIND_OVER_BUDGET: u32 = 9;
 /// [`FlowCounted`], written by the collector.
 pub const KIND_FLOW_COUNTED: u32 = 64;
 /// [`KernelCounters`], written by the collector.
@@ -184,6 +190,13 @@ const _: () = assert!(size_of::<FlowOpened>() == 96);
 
 /// First time this program image goes to this remote.
 pub const FLOW_FIRST: u32 = 1 << 0;
+/// The socket has no owner that the monitor knows: the kernel's own, or older than the monitor.
+/// `process` is zero.
+pub const FLOW_UNOWNED: u32 = 1 << 1;
+/// The process answers a peer that connected to it. `remote.port` is 0: peers' ports vary.
+pub const FLOW_ACCEPTED: u32 = 1 << 2;
+/// The socket is older than the monitor; `process` had it open when the monitor started.
+pub const FLOW_FOUND: u32 = 1 << 3;
 
 /// The end of a flow whose opening was delivered.
 #[repr(C)]
@@ -254,6 +267,65 @@ pub struct DnsMessage {
     /// The message; only `payload_bytes` of it are valid.
     pub payload: [u8; DNS_BYTES],
 }
+
+/// A flow's packets go elsewhere than its process asked: address translation, a program that
+/// rewrites addresses, or a source route.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FlowRedirected {
+    /// Kind [`KIND_FLOW_REDIRECTED`].
+    pub header: Header,
+    /// Who asked.
+    pub process: ProcessKey,
+    /// Whereto the process asked.
+    pub asked: Remote,
+    /// Whereto the packet goes.
+    pub wire: Remote,
+    /// Socket cookie.
+    pub cookie: u64,
+}
+
+const _: () = assert!(size_of::<FlowRedirected>() == 88);
+
+/// A socket was opened that can send without asking for a destination.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SocketOpened {
+    /// Kind [`KIND_SOCKET_OPENED`].
+    pub header: Header,
+    /// Who.
+    pub process: ProcessKey,
+    /// `AF_` constant.
+    pub family: u32,
+    /// `SOCK_` constant.
+    pub socket_type: u32,
+    /// `IPPROTO_` constant of a raw socket.
+    pub protocol: u32,
+    /// `FLOW_FOUND` if it was open when the monitor started, or was found by a later look.
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<SocketOpened>() == 48);
+
+/// `SOCK_RAW` of include/linux/net.h.
+pub const SOCK_RAW: u32 = 3;
+/// Not an address family: the character device `/dev/net/tun`.
+pub const FAMILY_TUN: u32 = 1 << 16;
+
+/// A process opened more new flows than its budget allows. At most one a second per process, and
+/// one at its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct OverBudget {
+    /// Kind [`KIND_OVER_BUDGET`].
+    pub header: Header,
+    /// Who.
+    pub process: ProcessKey,
+    /// Flows without a record of their own so far.
+    pub refused: u64,
+}
+
+const _: () = assert!(size_of::<OverBudget>() == 40);
 
 /// What happened in the flow map since it was last drained, for one flow.
 #[repr(C)]

@@ -17,14 +17,16 @@
 // `kernel::opaque`: the BPF target's `asm!` is not stable yet.
 #![feature(asm_experimental_arch)]
 
+mod budget;
 mod connect;
-mod dns;
 mod emit;
+mod flows;
 mod kernel;
 mod maps;
 mod offsets;
+mod packet;
 mod process;
-mod sock_end;
+mod socket;
 
 use kernel::Setting;
 

@@ -32,7 +32,7 @@ use monitor_common::{
 };
 
 use crate::{
-    emit,
+    budget, emit,
     kernel::{self, Address},
     maps::{CONTROL, ExecScratch, SCRATCH, WATCHED, watched},
     offsets,
@@ -320,6 +320,7 @@ fn exited(task: Address) {
         exec_id: 0,
         ..process
     });
+    budget::close(&process);
     let header = emit::header::<ProcessExited>(record::KIND_PROCESS_EXITED);
     let record = ProcessExited {
         header,

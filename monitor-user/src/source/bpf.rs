@@ -43,18 +43,19 @@ enum Hook {
 
 /// Every program, in the order of attachment: processes first, so that no flow comes from a
 /// process nobody saw; the iterator is loaded last and run by [`Kernel::found`].
-const PROGRAMS: [(&str, Hook); 12] = [
+const PROGRAMS: [(&str, Hook); 13] = [
     ("process_fork", Hook::Tracepoint("sched_process_fork")),
     ("process_exec", Hook::Tracepoint("sched_process_exec")),
     ("process_exit", Hook::Tracepoint("sched_process_exit")),
-    ("dns_egress", Hook::Skb(CgroupSkbAttachType::Egress)),
-    ("dns_ingress", Hook::Skb(CgroupSkbAttachType::Ingress)),
-    ("socket_state", Hook::SockOps),
+    ("sock_create", Hook::Sock),
     ("sock_release", Hook::Sock),
+    ("socket_state", Hook::SockOps),
     ("connect4", Hook::SockAddr),
     ("connect6", Hook::SockAddr),
     ("sendmsg4", Hook::SockAddr),
     ("sendmsg6", Hook::SockAddr),
+    ("packet_egress", Hook::Skb(CgroupSkbAttachType::Egress)),
+    ("packet_ingress", Hook::Skb(CgroupSkbAttachType::Ingress)),
     ("task_iter", Hook::Iterator("task")),
 ];
 
