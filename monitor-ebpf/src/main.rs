@@ -18,6 +18,7 @@
 mod budget;
 mod connect;
 mod emit;
+mod files;
 mod flows;
 mod kernel;
 mod maps;

@@ -88,4 +88,28 @@ offsets! {
     SUPER_BLOCK_DEV;
     /// `sock.sk_err`
     SOCK_ERR;
+    /// `sock.sk_type`
+    SOCK_TYPE;
+    /// `sock.sk_protocol`
+    SOCK_PROTOCOL;
+    /// `sock.__sk_common.skc_family`
+    SOCK_FAMILY;
+    /// `sock.__sk_common.skc_state`
+    SOCK_STATE;
+    /// `sock.__sk_common.skc_daddr`
+    SOCK_DADDR;
+    /// `sock.__sk_common.skc_v6_daddr`
+    SOCK_V6_DADDR;
+    /// `sock.__sk_common.skc_dport`
+    SOCK_DPORT;
+    /// `sock.__sk_common.skc_cookie`
+    SOCK_COOKIE;
+    /// `socket.sk`
+    SOCKET_SK;
+    /// `file.f_inode`
+    FILE_INODE;
+    /// `inode.i_mode`
+    INODE_MODE;
+    /// `inode.i_rdev`
+    INODE_RDEV;
 }

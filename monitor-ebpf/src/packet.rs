@@ -219,7 +219,11 @@ fn leaves(skb: *mut __sk_buff, packet: &Packet, socket: Option<&mut Socket>) {
         sample(skb, HOOK_DNS_EGRESS, packet, process);
     }
     let Some(socket) = socket else {
-        return first_seen(skb, process, packet.remote, FLOW_UNOWNED);
+        // A reset answers a packet that nobody waits for: no contact of this host's choosing.
+        if packet.remote.protocol != TCP || !resets(skb, packet) {
+            first_seen(skb, process, packet.remote, FLOW_UNOWNED);
+        }
+        return;
     };
     let connected = socket.flags & SOCKET_CONNECTED != 0;
     if packet.remote.protocol == TCP && socket.flow.remote.protocol == TCP {
@@ -232,6 +236,12 @@ fn leaves(skb: *mut __sk_buff, packet: &Packet, socket: Option<&mut Socket>) {
         return count_sent(packet, socket, connected);
     }
     elsewhere(skb, packet, socket, connected);
+}
+
+/// Whether a TCP segment has the RST flag: RFC 9293 section 3.1.
+#[inline(always)]
+fn resets(skb: *mut __sk_buff, packet: &Packet) -> bool {
+    load::<u8>(skb, packet.transport + 13).is_some_and(|flags| flags & 0x04 != 0)
 }
 
 /// The process answers a peer that connected to it.

@@ -43,7 +43,7 @@ enum Hook {
 
 /// Every program, in the order of attachment: processes first, so that no flow comes from a
 /// process nobody saw; the iterator is loaded last and run by [`Kernel::found`].
-const PROGRAMS: [(&str, Hook); 13] = [
+const PROGRAMS: [(&str, Hook); 14] = [
     ("process_fork", Hook::Tracepoint("sched_process_fork")),
     ("process_exec", Hook::Tracepoint("sched_process_exec")),
     ("process_exit", Hook::Tracepoint("sched_process_exit")),
@@ -57,6 +57,7 @@ const PROGRAMS: [(&str, Hook); 13] = [
     ("packet_egress", Hook::Skb(CgroupSkbAttachType::Egress)),
     ("packet_ingress", Hook::Skb(CgroupSkbAttachType::Ingress)),
     ("task_iter", Hook::Iterator("task")),
+    ("file_iter", Hook::Iterator("task_file")),
 ];
 
 /// Why the kernel side could not be started. The text holds the remedy.
@@ -171,11 +172,21 @@ impl Kernel {
     /// # Errors
     ///
     /// What the iterator or its file says.
-    pub fn found(&mut self) -> anyhow::Result<Vec<u8>> {
-        let program = self.ebpf.program_mut("task_iter");
-        let iterator: &mut Iter = program
-            .ok_or_else(|| anyhow::anyhow!("the object has no program task_iter"))?
-            .try_into()?;
+    pub fn found_processes(&mut self) -> anyhow::Result<Vec<u8>> {
+        self.iterate("task_iter")
+    }
+
+    /// Sockets that are open and that no hook has seen: flow and socket records.
+    ///
+    /// # Errors
+    ///
+    /// What the iterator or its file says.
+    pub fn found_sockets(&mut self) -> anyhow::Result<Vec<u8>> {
+        self.iterate("file_iter")
+    }
+
+    fn iterate(&mut self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let iterator: &mut Iter = program(&mut self.ebpf, name)?.try_into()?;
         let link = iterator.attach()?;
         let mut file: File = iterator.take_link(link)?.into_file()?;
         let mut records = Vec::new();

@@ -26,12 +26,17 @@ const HOLD: Duration = Duration::from_millis(5);
 /// How often the kernel's books are read.
 const BOOKS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often sockets and devices are looked for that no hook sees being opened: a packet socket
+/// may be open for less and be missed, and the walk over all open files has its cost.
+const SOCKETS_INTERVAL: Duration = Duration::from_secs(2);
+
 /// The kernel programs with everything that turns their maps into one stream.
 pub struct Live {
     kernel: Kernel,
     order: Order,
     drain: Drain,
     books_due: BootNs,
+    sockets_due: BootNs,
 }
 
 impl Live {
@@ -49,9 +54,12 @@ impl Live {
             order: Order::default(),
             drain: Drain::default(),
             books_due: BootNs(0),
+            sockets_due: after(clock::now(), SOCKETS_INTERVAL),
         };
         live.find_processes(host)
             .context("cannot list the processes that are running")?;
+        live.find_sockets()
+            .context("cannot list the sockets that are open")?;
         Ok(live)
     }
 
@@ -75,7 +83,12 @@ impl Live {
                 .counters(now)
                 .context("cannot read the kernel's books")?;
             each(books.as_bytes(), now);
-            self.books_due = BootNs(now.0 + u64::try_from(BOOKS_INTERVAL.as_nanos())?);
+            self.books_due = after(now, BOOKS_INTERVAL);
+        }
+        if now >= self.sockets_due {
+            self.find_sockets()
+                .context("cannot list the sockets that are open")?;
+            self.sockets_due = after(now, SOCKETS_INTERVAL);
         }
         Ok(())
     }
@@ -129,22 +142,42 @@ impl Live {
 
     /// Records of the processes that are there, with the argv that they show in `/proc`.
     fn find_processes(&mut self, host: &HostRoot) -> anyhow::Result<()> {
-        let found = self.kernel.found()?;
-        let mut rest = found.as_slice();
-        while let Ok((header, _)) = Header::read_from_prefix(rest) {
-            let bytes = usize::try_from(header.bytes)?;
-            let record = rest
-                .get(..bytes)
-                .context("the task iterator's last record is cut off")?;
+        let found = self.kernel.found_processes()?;
+        let order = &mut self.order;
+        each_record(&found, |record| {
             if let Some(complete) = with_arguments(record, host) {
-                self.order.push(&complete);
+                order.push(&complete);
             }
-            rest = rest
-                .get(bytes.max(size_of::<Header>())..)
-                .unwrap_or_default();
-        }
-        Ok(())
+        })
     }
+
+    /// Records of the sockets that are open and that no hook has seen.
+    fn find_sockets(&mut self) -> anyhow::Result<()> {
+        let found = self.kernel.found_sockets()?;
+        let order = &mut self.order;
+        each_record(&found, |record| order.push(record))
+    }
+}
+
+fn after(now: BootNs, pause: Duration) -> BootNs {
+    BootNs(
+        now.0
+            .saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)),
+    )
+}
+
+/// Splits what an iterator wrote into its records.
+fn each_record(found: &[u8], mut each: impl FnMut(&[u8])) -> anyhow::Result<()> {
+    let mut rest = found;
+    while let Ok((header, _)) = Header::read_from_prefix(rest) {
+        let bytes = usize::try_from(header.bytes)?.max(size_of::<Header>());
+        let record = rest
+            .get(..bytes)
+            .context("an iterator's last record is cut off")?;
+        each(record);
+        rest = rest.get(bytes..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// A found process's record with its argv. `None` for a kernel thread: it runs no program.

@@ -5,7 +5,7 @@
 use super::btf::{Btf, BtfError};
 
 /// `(global, struct, field path)`.
-const FIELDS: [(&str, &str, &str); 37] = [
+const FIELDS: [(&str, &str, &str); 49] = [
     ("TASK_PID", "task_struct", "pid"),
     ("TASK_TGID", "task_struct", "tgid"),
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
@@ -43,6 +43,18 @@ const FIELDS: [(&str, &str, &str); 37] = [
     ("INODE_SB", "inode", "i_sb"),
     ("SUPER_BLOCK_DEV", "super_block", "s_dev"),
     ("SOCK_ERR", "sock", "sk_err"),
+    ("SOCK_TYPE", "sock", "sk_type"),
+    ("SOCK_PROTOCOL", "sock", "sk_protocol"),
+    ("SOCK_FAMILY", "sock", "__sk_common.skc_family"),
+    ("SOCK_STATE", "sock", "__sk_common.skc_state"),
+    ("SOCK_DADDR", "sock", "__sk_common.skc_daddr"),
+    ("SOCK_V6_DADDR", "sock", "__sk_common.skc_v6_daddr"),
+    ("SOCK_DPORT", "sock", "__sk_common.skc_dport"),
+    ("SOCK_COOKIE", "sock", "__sk_common.skc_cookie"),
+    ("SOCKET_SK", "socket", "sk"),
+    ("FILE_INODE", "file", "f_inode"),
+    ("INODE_MODE", "inode", "i_mode"),
+    ("INODE_RDEV", "inode", "i_rdev"),
 ];
 
 /// The name and the value of every offset global.
