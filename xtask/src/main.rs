@@ -7,9 +7,12 @@
 #![allow(clippy::print_stdout, reason = "a command line tool talks on stdout")]
 
 mod build_ebpf;
+mod packages;
+mod run;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -29,17 +32,23 @@ struct Cli {
 enum Command {
     /// Build the kernel object from source, or prove that the committed one comes from it.
     BuildEbpf(build_ebpf::Args),
-    /// Run the test suite, or one part of it, and say how long each part took.
+    /// Build Telltale and start it with the privileges that it needs.
+    Run(run::Args),
+    /// Run the test suite, or one part of it, and say how long it took.
     Test(test::Args),
     /// Check what the compiler cannot: layers, file headers, stray text.
     Tidy,
+    /// Check the kernel programs, or run the kernel tests, on other kernels in QEMU.
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
+        Command::Vm(args) => vm::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
