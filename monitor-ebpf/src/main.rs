@@ -27,6 +27,7 @@ mod maps;
 mod offsets;
 mod packet;
 mod process;
+mod send;
 mod socket;
 
 use kernel::Setting;

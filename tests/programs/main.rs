@@ -17,6 +17,7 @@ mod acts;
 mod evidence;
 
 use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
 
 use monitor_common::counter::{self, ATTEMPTED, DELIVERED, HOOK_NAMES, OUTCOMES};
 use monitor_tests::binary::require_root;
@@ -39,9 +40,11 @@ fn every_program_loads_attaches_and_fires() {
         Kernel::programs().eq(CHECKS.iter().map(|(name, _)| *name)),
         "a check per program"
     );
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let older = TcpStream::connect(server.local_addr().unwrap()).unwrap();
     let mut report = loaded();
     let books = if report.values().all(Result::is_ok) {
-        attached(&mut report).and_then(|kernel| fired(kernel, &mut report))
+        attached(&mut report).and_then(|kernel| fired(kernel, &older, &mut report))
     } else {
         Err("not every program is loaded".to_owned())
     };
@@ -98,7 +101,7 @@ fn loaded() -> Report {
     };
     programs
         .into_iter()
-        .map(|(name, loaded)| (name, step(loaded)))
+        .map(|probed| (probed.program, step(probed.loaded)))
         .collect()
 }
 
@@ -119,9 +122,14 @@ fn attached(report: &mut Report) -> Result<Kernel, String> {
 }
 
 /// Acts, looks for the evidence of each program, and then at the books.
-fn fired(mut kernel: Kernel, report: &mut Report) -> Result<&'static str, String> {
-    let acts = Acts::perform();
-    let mut events = decode_all(&kernel.found().unwrap());
+fn fired(
+    mut kernel: Kernel,
+    older: &TcpStream,
+    report: &mut Report,
+) -> Result<&'static str, String> {
+    let mut events = decode_all(&kernel.found_sockets().unwrap());
+    let acts = Acts::perform(older);
+    events.extend(decode_all(&kernel.found_processes().unwrap()));
     for (program, check) in CHECKS {
         // A record may be in another ring, and other CPUs may still be writing theirs.
         let seen = try_until(SOON / 10, || {
