@@ -46,8 +46,13 @@ enum Hook {
 #[derive(Clone, Copy, PartialEq)]
 enum Need {
     Required,
-    /// A kernel without what the program needs leaves this gap in the coverage.
-    Optional(&'static str),
+    /// Kernels before `since` lack what the program needs; without it the coverage has `gap`.
+    Optional {
+        /// Kernel version, major and minor.
+        since: (u32, u32),
+        /// Name of the gap.
+        gap: &'static str,
+    },
 }
 
 /// Every program, in the order of attachment: processes first, so that no flow comes from a
@@ -85,18 +90,22 @@ const PROGRAMS: [(&str, Hook, Need); 15] = [
         Hook::Skb(CgroupSkbAttachType::Ingress),
         Need::Required,
     ),
-    // Since 6.3.
     (
         "send_length",
         Hook::Tracepoint("sock_send_length"),
-        Need::Optional("brief_packet_sockets_unseen"),
+        Need::Optional {
+            since: (6, 3),
+            gap: "brief_packet_sockets_unseen",
+        },
     ),
     ("task_iter", Hook::Iterator("task"), Need::Required),
-    // Since 5.11.
     (
         "file_iter",
         Hook::Iterator("task_file"),
-        Need::Optional("older_sockets_not_owned"),
+        Need::Optional {
+            since: (5, 11),
+            gap: "older_sockets_not_owned",
+        },
     ),
 ];
 
@@ -196,7 +205,7 @@ impl Kernel {
                 need,
             ) {
                 (Ok(()), _) => {}
-                (Err(error), Need::Optional(gap)) => {
+                (Err(error), Need::Optional { gap, .. }) => {
                     missing.push(Missing {
                         program: name,
                         gap,
@@ -239,12 +248,20 @@ impl Kernel {
         self.iterate("task_iter")
     }
 
-    /// Sockets that are open and that no hook has seen: flow and socket records.
+    /// Sockets that are open and that no hook has seen: flow and socket records. None where the
+    /// kernel does not allow the iterator, which [`Kernel::missing`] tells.
     ///
     /// # Errors
     ///
     /// What the iterator or its file says.
     pub fn found_sockets(&mut self) -> anyhow::Result<Vec<u8>> {
+        if self
+            .missing
+            .iter()
+            .any(|missing| missing.program == "file_iter")
+        {
+            return Ok(Vec::new());
+        }
         self.iterate("file_iter")
     }
 
@@ -389,6 +406,9 @@ pub struct Probed {
     pub program: &'static str,
     /// Whether it loads.
     pub loaded: Result<(), LoadError>,
+    /// The monitor can do without it; kernels from this version on (major, minor) have what it
+    /// needs.
+    pub optional_before: Option<(u32, u32)>,
 }
 
 /// Loads every program without attaching any, to see what this kernel and these privileges allow.
@@ -400,12 +420,16 @@ pub fn probe() -> Result<Vec<Probed>, LoadError> {
     let mut ebpf = create(Options::default())?;
     let btf = kernel_btf()?;
     let mut results = Vec::new();
-    for (name, hook, _) in PROGRAMS {
+    for (name, hook, need) in PROGRAMS {
         let program = program(&mut ebpf, name)?;
         let loaded = load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
         results.push(Probed {
             program: name,
             loaded,
+            optional_before: match need {
+                Need::Required => None,
+                Need::Optional { since, .. } => Some(since),
+            },
         });
     }
     Ok(results)
