@@ -44,6 +44,9 @@ pub const KIND_FLOW_COUNTED: u32 = 64;
 /// [`KernelCounters`], written by the collector.
 pub const KIND_KERNEL_COUNTERS: u32 = 65;
 
+/// [`SelfChecked`], written by the collector.
+pub const KIND_SELF_CHECKED: u32 = 66;
+
 /// First bytes of every record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -340,6 +343,23 @@ pub struct FlowCounted {
 }
 
 const _: () = assert!(size_of::<FlowCounted>() == 128);
+
+/// What the monitor found out about its own eyes. Bits are places in
+/// [`crate::program::PROGRAMS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SelfChecked {
+    /// Kind [`KIND_SELF_CHECKED`].
+    pub header: Header,
+    /// When the canary flow was last seen, ns of `CLOCK_BOOTTIME`; 0 if never.
+    pub canary_ns: u64,
+    /// Programs that are attached.
+    pub attached: u64,
+    /// Programs that this kernel does not allow and the monitor does without.
+    pub missing: u64,
+}
+
+const _: () = assert!(size_of::<SelfChecked>() == 40);
 
 /// The kernel's counters, summed over CPUs; absolute since the programs were loaded.
 #[repr(C)]

@@ -20,12 +20,14 @@
 mod budget;
 mod connect;
 mod emit;
+mod files;
 mod flows;
 mod kernel;
 mod maps;
 mod offsets;
 mod packet;
 mod process;
+mod send;
 mod socket;
 
 use kernel::Setting;

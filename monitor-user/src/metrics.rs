@@ -1093,7 +1093,10 @@ mod tests {
             &metrics,
             &[
                 ("telltale_flows_redirected_total{tool=\"claude-code\"}", 1.0),
-                ("telltale_flows_redirected_total{tool=\"none\"}", 1.0),
+                (
+                    "telltale_flows_redirected_total{tool=\"unidentified\"}",
+                    1.0,
+                ),
                 (
                     "telltale_sockets_opened_total{kind=\"raw\",tool=\"claude-code\"}",
                     1.0,

@@ -1,7 +1,7 @@
 //! The heart: one event in, everything that follows from it out.
 //!
 //! In: [`Event`]s with the time at which they are looked at, what the shell finds out about the
-//! kernel side ([`SelfCheck`]), and the passing of time. Out: [`Effect`]s, and the processes whose
+//! kernel side ([`SelfChecked`]), and the passing of time. Out: [`Effect`]s, and the processes whose
 //! every flow is wanted ([`Collector::take_watches`]).
 //!
 //! The collector joins the tables and decides nothing by itself: `process` says who it was,
@@ -23,11 +23,11 @@ use super::alert::{self, Alert, AlertBook, AlertTiming, Cause};
 use super::attribute::{Ancestor, attribute};
 use super::catalog::Catalog;
 use super::catalog::program::Image;
-use super::coverage::{Coverage, Gap, SelfCheck};
+use super::coverage::{Coverage, Gap};
 use super::event::{
     BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowOpened,
     FlowRedirected, Hook, KernelCounters, OverBudget, ProcessExecuted, ProcessExited,
-    ProcessForked, Protocol, SocketCookie, SocketOpened,
+    ProcessForked, Protocol, SelfChecked, SocketCookie, SocketOpened,
 };
 use super::flow::{FlowTable, JudgedFlow, NAMES_MAX, endpoint_name};
 use super::names::{NameCounts, NameEvidence, NameLimits, NameTable, Observed};
@@ -156,21 +156,19 @@ impl Collector {
             Event::OverBudget(event) => self.over_budget(&event, now),
             Event::DnsMessage(event) => self.dns_message(&event),
             Event::KernelCounters(event) => self.books(event, now),
+            Event::SelfChecked(event) => self.self_checked(*event, now),
         };
         self.notice_limits(&effects, now);
         effects
     }
 
-    /// Everything that follows from a look at the kernel side. The shell makes one every few
-    /// seconds; how often decides how soon a lost hook is told.
-    pub fn self_check(&mut self, check: SelfCheck, now: BootNs) -> Vec<Effect> {
+    fn self_checked(&mut self, check: SelfChecked, now: BootNs) -> Vec<Effect> {
         let lost = self.coverage.self_check(check, now);
         let mut effects = Vec::new();
         for hook in lost {
             let details = || alert::details_of_lost_hook(hook);
             effects.extend(self.raise(Some(Cause::hook_lost(hook)), details, now));
         }
-        self.notice_limits(&effects, now);
         effects
     }
 
@@ -758,12 +756,12 @@ mod tests {
 
         /// Looks at the kernel side, of which these programs are attached, or not.
         fn self_check(&mut self, attached: &[(&'static str, bool)]) {
-            let check = SelfCheck {
+            let check = SelfChecked {
                 attached: attached.to_vec(),
                 canary: Some(self.now),
-                ..SelfCheck::default()
+                ..SelfChecked::default()
             };
-            self.told.extend(self.collector.self_check(check, self.now));
+            self.apply(Event::SelfChecked(Box::new(check)));
         }
 
         /// Reads the books, in which these cells are not 0.

@@ -1,6 +1,6 @@
 //! Whether the monitor sees everything, and if not, what it may have missed and why.
 //!
-//! In: the kernel's books, what the shell found out about the kernel side ([`SelfCheck`]), bounds
+//! In: the kernel's books, what the shell found out about the kernel side ([`SelfChecked`]), bounds
 //! that were reached, records that could not be decoded, and the time. Out: the [`Gap`]s.
 //!
 //! A gap is told for [`WINDOW`] after it was last there, so that whoever looks every minute sees
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use monitor_common::counter;
 
-use super::event::{BootNs, KernelCounters};
+use super::event::{BootNs, KernelCounters, SelfChecked};
 use super::report::Limit;
 
 /// How long a gap is told after it was last there: the interval at which Prometheus scrapes by
@@ -22,20 +22,6 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// A canary flow that was not seen for this long is missing. It is sent every few seconds.
 pub const CANARY_PATIENCE: Duration = Duration::from_secs(10);
-
-/// What the shell found out about the kernel side, at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SelfCheck {
-    /// Every kernel program by its name, and whether it is attached.
-    pub attached: Vec<(&'static str, bool)>,
-    /// When it was last proved, by a flow of the monitor's own, that the hooks see; `None` if it
-    /// never was.
-    pub canary: Option<BootNs>,
-    /// IP sockets that are older than the monitor and that no process could be found for.
-    pub sockets_not_owned: u64,
-    /// Names of what this kernel lacks and the monitor does without.
-    pub missing: Vec<&'static str>,
-}
 
 /// Something that the monitor may have missed. Names come from this program, so their number is
 /// bounded.
@@ -59,8 +45,6 @@ pub enum Gap {
     TableFull(Limit),
     /// The canary flow was not seen for [`CANARY_PATIENCE`].
     CanaryMissing,
-    /// Sockets that are older than the monitor and that no process could be found for.
-    SocketsNotOwned,
     /// This kernel lacks something.
     FeatureMissing(&'static str),
 }
@@ -78,7 +62,6 @@ impl fmt::Display for Gap {
             Gap::DecodeErrors => f.write_str("decode_errors"),
             Gap::TableFull(limit) => write!(f, "table_full:{}", limit.name()),
             Gap::CanaryMissing => f.write_str("canary_missing"),
-            Gap::SocketsNotOwned => f.write_str("sockets_not_owned"),
             Gap::FeatureMissing(feature) => write!(f, "feature_missing:{feature}"),
         }
     }
@@ -113,11 +96,9 @@ impl Gap {
                 "the monitor's own test flow has not come back for {} seconds",
                 CANARY_PATIENCE.as_secs()
             ),
-            Gap::SocketsNotOwned => {
-                "sockets are open that are older than the monitor and whose process is unknown"
-                    .to_owned()
+            Gap::FeatureMissing(program) => {
+                format!("this kernel does not allow {program}, and what only that sees is missed")
             }
-            Gap::FeatureMissing(feature) => format!("this kernel lacks {feature}"),
         }
     }
 }
@@ -132,7 +113,7 @@ pub struct Coverage {
     /// The books were compared with an earlier reading.
     compared: bool,
     /// What the last self-check said.
-    last: SelfCheck,
+    last: SelfChecked,
     /// When the first self-check was made.
     first: Option<BootNs>,
     /// Programs that were attached at some time.
@@ -152,12 +133,12 @@ impl Coverage {
     }
 
     /// Takes a self-check. Out: the programs that were attached at some time and are not now.
-    pub fn self_check(&mut self, check: SelfCheck, now: BootNs) -> Vec<&'static str> {
+    pub fn self_check(&mut self, check: SelfChecked, now: BootNs) -> Vec<&'static str> {
         let attached = check.attached.iter().filter(|(_, attached)| *attached);
         self.attached_once
             .extend(attached.map(|(program, _)| *program));
         self.first.get_or_insert(now);
-        self.last = SelfCheck {
+        self.last = SelfChecked {
             canary: check.canary.max(self.last.canary),
             ..check
         };
@@ -204,11 +185,9 @@ impl Coverage {
         let silent = self.last.canary.or(self.first).is_some_and(|last| {
             now.since(last) >= CANARY_PATIENCE // Also where no self-check comes any more.
         });
-        let not_owned = self.last.sockets_not_owned > 0;
         unattached
             .chain(missing)
             .chain(silent.then_some(Gap::CanaryMissing))
-            .chain(not_owned.then_some(Gap::SocketsNotOwned))
             .collect()
     }
 
@@ -302,11 +281,11 @@ mod tests {
         ])
     }
 
-    fn attached(programs: &[(&'static str, bool)], canary: u64) -> SelfCheck {
-        SelfCheck {
+    fn attached(programs: &[(&'static str, bool)], canary: u64) -> SelfChecked {
+        SelfChecked {
             attached: programs.to_vec(),
             canary: Some(at(canary)),
-            ..SelfCheck::default()
+            ..SelfChecked::default()
         }
     }
 
@@ -338,7 +317,7 @@ mod tests {
         let mut coverage = Coverage::default();
         check(&mut coverage, 0, &["not_yet_verified"]);
         coverage.books(&reading(&[]), at(1));
-        coverage.self_check(SelfCheck::default(), at(1));
+        coverage.self_check(SelfChecked::default(), at(1));
         check(&mut coverage, 1, &["not_yet_verified"]);
         sing(&mut coverage, 2);
         check(&mut coverage, 2, &["not_yet_verified"]);
@@ -349,7 +328,7 @@ mod tests {
     #[test]
     fn a_canary_that_does_not_come_back_is_missed_and_missing_for_a_window() {
         let mut coverage = Coverage::default();
-        coverage.self_check(SelfCheck::default(), at(1));
+        coverage.self_check(SelfChecked::default(), at(1));
         check(&mut coverage, 10, &["not_yet_verified"]);
         check(&mut coverage, 11, &["not_yet_verified", "canary_missing"]);
 
@@ -359,7 +338,7 @@ mod tests {
         // An older sighting does not take back a newer one, nor does none.
         sing(&mut coverage, 165);
         coverage.self_check(attached(&[], 3), at(166));
-        coverage.self_check(SelfCheck::default(), at(167));
+        coverage.self_check(SelfChecked::default(), at(167));
         check(&mut coverage, 169, &["canary_missing"]);
         check(&mut coverage, 170, &[]);
     }
@@ -491,19 +470,17 @@ mod tests {
     }
 
     #[test]
-    fn what_this_kernel_lacks_and_nobody_owns_is_a_gap_as_long_as_it_is_so() {
+    fn what_this_kernel_lacks_is_a_gap_as_long_as_it_is_so() {
         let mut coverage = complete();
-        let check_with = |sockets_not_owned, missing: &[&'static str], second| SelfCheck {
-            sockets_not_owned,
+        let check_with = |missing: &[&'static str], second| SelfChecked {
             missing: missing.to_vec(),
             ..attached(&[("connect4", true)], second)
         };
-        coverage.self_check(check_with(3, &["file_iter"], 101), at(101));
-        let feature = "feature_missing:file_iter";
-        check(&mut coverage, 109, &["sockets_not_owned", feature]);
-        coverage.self_check(check_with(0, &["file_iter"], 168), at(168));
-        check(&mut coverage, 168, &["sockets_not_owned", feature]);
-        check(&mut coverage, 169, &[feature]);
+        coverage.self_check(check_with(&["file_iter"], 101), at(101));
+        check(&mut coverage, 109, &["feature_missing:file_iter"]);
+        coverage.self_check(check_with(&[], 168), at(168));
+        check(&mut coverage, 168, &["feature_missing:file_iter"]);
+        check(&mut coverage, 169, &[]);
     }
 
     #[test]
@@ -518,8 +495,7 @@ mod tests {
             Gap::DecodeErrors,
             Gap::TableFull(Limit::Names),
             Gap::CanaryMissing,
-            Gap::SocketsNotOwned,
-            Gap::FeatureMissing("netns_cookie"),
+            Gap::FeatureMissing("file_iter"),
         ] {
             let (reason, why) = (gap.to_string(), gap.why());
             let subject = reason.split(':').next_back().unwrap();

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use monitor_common::counter;
 use monitor_common::flow::{FlowCounters, ProcessKey, Remote};
+use monitor_common::program::PROGRAMS;
 use monitor_common::record::{self, Header};
 use zerocopy::FromBytes;
 
@@ -106,6 +107,8 @@ pub enum Event {
     FlowCounted(FlowCounted),
     /// The kernel's books.
     KernelCounters(Box<KernelCounters>),
+    /// What the monitor found out about its own eyes.
+    SelfChecked(Box<SelfChecked>),
 }
 
 /// See [`record::ProcessForked`].
@@ -409,6 +412,20 @@ pub struct KernelCounters {
     pub values: [u64; counter::COUNTERS as usize],
 }
 
+/// See [`record::SelfChecked`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelfChecked {
+    /// When.
+    pub time: BootNs,
+    /// Every program that this kernel allows, and whether it is attached.
+    pub attached: Vec<(&'static str, bool)>,
+    /// When it was last proved, by a flow of the monitor's own, that the hooks see; `None` if it
+    /// never was.
+    pub canary: Option<BootNs>,
+    /// Programs that this kernel does not allow and the monitor does without.
+    pub missing: Vec<&'static str>,
+}
+
 /// Why a record could not be used. The `reason` label of `telltale_decode_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -481,6 +498,7 @@ impl Event {
             record::KIND_DNS_MESSAGE => decode_dns(time, bytes),
             record::KIND_FLOW_COUNTED => decode_counted(time, bytes),
             record::KIND_KERNEL_COUNTERS => decode_counters(time, bytes),
+            record::KIND_SELF_CHECKED => decode_self_checked(time, bytes),
             other => Err(DecodeError::UnknownKind(other)),
         }
     }
@@ -500,6 +518,7 @@ impl Event {
             Event::DnsMessage(event) => event.time,
             Event::FlowCounted(event) => event.time,
             Event::KernelCounters(event) => event.time,
+            Event::SelfChecked(event) => event.time,
         }
     }
 
@@ -518,6 +537,7 @@ impl Event {
             Event::DnsMessage(_) => "dns_message",
             Event::FlowCounted(_) => "flow_counted",
             Event::KernelCounters(_) => "kernel_counters",
+            Event::SelfChecked(_) => "self_checked",
         }
     }
 }
@@ -778,6 +798,22 @@ fn decode_counters(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     Ok(Event::KernelCounters(Box::new(KernelCounters {
         time,
         values: raw.values,
+    })))
+}
+
+fn decode_self_checked(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::SelfChecked>(record::KIND_SELF_CHECKED, bytes)?;
+    let programs = || PROGRAMS.iter().enumerate();
+    let has = |mask: u64, place: usize| mask >> place & 1 == 1;
+    let allowed = programs().filter(|(place, _)| !has(raw.missing, *place));
+    let missing = programs().filter(|(place, _)| has(raw.missing, *place));
+    Ok(Event::SelfChecked(Box::new(SelfChecked {
+        time,
+        attached: allowed
+            .map(|(place, name)| (*name, has(raw.attached, place)))
+            .collect(),
+        canary: (raw.canary_ns != 0).then_some(BootNs(raw.canary_ns)),
+        missing: missing.map(|(_, name)| *name).collect(),
     })))
 }
 

@@ -84,6 +84,7 @@ impl ProcessView {
         match &self.tool {
             Some(member) => Some(member.role),
             None if judgement.verdict == Verdict::NotJudged => None,
+            None if self.origin == Origin::Kernel => None,
             None => Some(Role::Unidentified),
         }
     }

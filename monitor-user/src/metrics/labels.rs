@@ -138,7 +138,7 @@ pub const GAP_REASON: Label = Label::new(
              `books_unbalanced:` with a hook, `dropped:` with a hook and an outcome, \
              `flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`, \
              `decode_errors`, `table_full:` with a table, `canary_missing`, \
-             `sockets_not_owned`, `feature_missing:` with a feature",
+             `feature_missing:` with a kernel program",
 );
 /// Kernel program.
 pub const PROGRAM: Label = Label::new("program", "programs of the kernel object");
