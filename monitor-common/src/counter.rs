@@ -25,8 +25,13 @@ pub const HOOK_FORK: u32 = 7;
 pub const HOOK_EXEC: u32 = 8;
 /// The end of a process (threads are not counted).
 pub const HOOK_EXIT: u32 = 9;
+/// A packet to a destination that its socket is not known to have asked for: the flow was not
+/// opened by a call that the other hooks see, or its address was rewritten on the way.
+pub const HOOK_WIRE: u32 = 10;
+/// A socket that can send without a destination being asked for: raw.
+pub const HOOK_SOCKET: u32 = 11;
 /// Number of hook rows.
-pub const HOOKS: u32 = 10;
+pub const HOOKS: u32 = 12;
 
 /// Names of the hook rows, in index order; the `hook` label of metrics.
 pub const HOOK_NAMES: [&str; HOOKS as usize] = [
@@ -40,6 +45,8 @@ pub const HOOK_NAMES: [&str; HOOKS as usize] = [
     "fork",
     "exec",
     "exit",
+    "wire",
+    "socket",
 ];
 
 /// The hook saw an operation.
@@ -54,8 +61,11 @@ pub const DROPPED_RING_FULL: u32 = 3;
 pub const DROPPED_FLOWS_FULL: u32 = 4;
 /// The kernel object could not be read as expected (a probe read or a packet read failed).
 pub const DROPPED_UNREADABLE: u32 = 5;
+/// The process opened new flows faster than its budget allows; it is named by an `OverBudget`
+/// record.
+pub const DROPPED_OVER_BUDGET: u32 = 6;
 /// Number of outcome columns.
-pub const OUTCOMES: u32 = 6;
+pub const OUTCOMES: u32 = 7;
 
 /// Names of the outcome columns, in index order; the `outcome` label of metrics.
 pub const OUTCOME_NAMES: [&str; OUTCOMES as usize] = [
@@ -65,6 +75,7 @@ pub const OUTCOME_NAMES: [&str; OUTCOMES as usize] = [
     "ring_full",
     "flows_full",
     "unreadable",
+    "over_budget",
 ];
 
 /// A new flow found no room in the flow map; its record may still have been delivered.
@@ -73,11 +84,18 @@ pub const GAP_FLOWS_FULL: u32 = HOOKS * OUTCOMES;
 pub const GAP_NO_SOCKET_STORAGE: u32 = GAP_FLOWS_FULL + 1;
 /// A child of a watched process could not be marked as watched.
 pub const GAP_WATCHED_FULL: u32 = GAP_FLOWS_FULL + 2;
+/// A process could not be given a budget; it was let through without one.
+pub const GAP_BUDGETS_FULL: u32 = GAP_FLOWS_FULL + 3;
 /// Number of gap counters.
-pub const GAPS: u32 = 3;
+pub const GAPS: u32 = 4;
 
 /// Names of the gap counters, in index order; the `reason` label of metrics.
-pub const GAP_NAMES: [&str; GAPS as usize] = ["flows_full", "no_socket_storage", "watched_full"];
+pub const GAP_NAMES: [&str; GAPS as usize] = [
+    "flows_full",
+    "no_socket_storage",
+    "watched_full",
+    "budgets_full",
+];
 
 /// Length of the counter array.
 pub const COUNTERS: u32 = HOOKS * OUTCOMES + GAPS;

@@ -43,8 +43,8 @@ const _: () = assert!(size_of::<ProcessKey>() == 16);
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Remote {
-    /// Network order, IPv4 as v4-mapped.
-    pub addr: [u8; 16],
+    /// Network order, in words as the kernel keeps them; IPv4 as v4-mapped.
+    pub addr: [u32; 4],
     /// Host order.
     pub port: u16,
     /// `IPPROTO_` of the socket: 6 TCP, 17 UDP, 132 SCTP, 262 MPTCP.
@@ -54,6 +54,15 @@ pub struct Remote {
 }
 
 const _: () = assert!(size_of::<Remote>() == 24);
+
+impl Remote {
+    /// The address words of an IPv4 address in network order.
+    #[must_use]
+    #[inline(always)]
+    pub const fn v4_mapped(ip4: u32) -> [u32; 4] {
+        [0, 0, 0xffff_u32.to_be(), ip4]
+    }
+}
 
 /// Key of the kernel's flow map.
 #[repr(C)]

@@ -21,6 +21,7 @@
 pub mod counter;
 pub mod flow;
 pub mod limits;
+pub mod program;
 pub mod record;
 
 /// Version of everything in this crate. Checked by the loader against the object's own copy.

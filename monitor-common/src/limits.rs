@@ -32,6 +32,18 @@ pub const FLOWS_MAX: u32 = 65_536;
 /// Processes that may be watched in detail at one time.
 pub const WATCHED_MAX: u32 = 16_384;
 
+/// New flows that a process may open at once before its budget is used up.
+pub const BUDGET_BURST: u32 = 8_192;
+
+/// New flows per second that a process may open in the long run.
+pub const BUDGET_PER_SECOND: u32 = 20;
+
+/// Processes that have a budget at one time.
+pub const BUDGETS_MAX: u32 = 32_768;
+
+/// IPv6 extension headers that are skipped to find the transport header.
+pub const IPV6_EXTENSIONS: usize = 6;
+
 /// Control ring: process events and first sightings of a (process, destination).
 pub const CONTROL_RING_BYTES: u32 = 4 << 20;
 

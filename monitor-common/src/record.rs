@@ -33,10 +33,19 @@ pub const KIND_FLOW_OPENED: u32 = 4;
 pub const KIND_FLOW_ENDED: u32 = 5;
 /// [`DnsMessage`].
 pub const KIND_DNS_MESSAGE: u32 = 6;
+/// [`FlowRedirected`].
+pub const KIND_FLOW_REDIRECTED: u32 = 7;
+/// [`SocketOpened`].
+pub const KIND_SOCKET_OPENED: u32 = 8;
+/// [`OverBudget`].
+pub const KIND_OVER_BUDGET: u32 = 9;
 /// [`FlowCounted`], written by the collector.
 pub const KIND_FLOW_COUNTED: u32 = 64;
 /// [`KernelCounters`], written by the collector.
 pub const KIND_KERNEL_COUNTERS: u32 = 65;
+
+/// [`SelfChecked`], written by the collector.
+pub const KIND_SELF_CHECKED: u32 = 66;
 
 /// First bytes of every record.
 #[repr(C)]
@@ -184,6 +193,13 @@ const _: () = assert!(size_of::<FlowOpened>() == 96);
 
 /// First time this program image goes to this remote.
 pub const FLOW_FIRST: u32 = 1 << 0;
+/// The socket has no owner that the monitor knows: the kernel's own, or older than the monitor.
+/// `process` is zero.
+pub const FLOW_UNOWNED: u32 = 1 << 1;
+/// The process answers a peer that connected to it. `remote.port` is 0: peers' ports vary.
+pub const FLOW_ACCEPTED: u32 = 1 << 2;
+/// The socket is older than the monitor; `process` had it open when the monitor started.
+pub const FLOW_FOUND: u32 = 1 << 3;
 
 /// The end of a flow whose opening was delivered.
 #[repr(C)]
@@ -255,6 +271,65 @@ pub struct DnsMessage {
     pub payload: [u8; DNS_BYTES],
 }
 
+/// A flow's packets go elsewhere than its process asked: address translation, a program that
+/// rewrites addresses, or a source route.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FlowRedirected {
+    /// Kind [`KIND_FLOW_REDIRECTED`].
+    pub header: Header,
+    /// Who asked.
+    pub process: ProcessKey,
+    /// Whereto the process asked.
+    pub asked: Remote,
+    /// Whereto the packet goes.
+    pub wire: Remote,
+    /// Socket cookie.
+    pub cookie: u64,
+}
+
+const _: () = assert!(size_of::<FlowRedirected>() == 88);
+
+/// A socket was opened that can send without asking for a destination.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SocketOpened {
+    /// Kind [`KIND_SOCKET_OPENED`].
+    pub header: Header,
+    /// Who.
+    pub process: ProcessKey,
+    /// `AF_` constant.
+    pub family: u32,
+    /// `SOCK_` constant.
+    pub socket_type: u32,
+    /// `IPPROTO_` constant of a raw socket.
+    pub protocol: u32,
+    /// `FLOW_FOUND` if it was open when the monitor started, or was found by a later look.
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<SocketOpened>() == 48);
+
+/// `SOCK_RAW` of include/linux/net.h.
+pub const SOCK_RAW: u32 = 3;
+/// Not an address family: the character device `/dev/net/tun`.
+pub const FAMILY_TUN: u32 = 1 << 16;
+
+/// A process opened more new flows than its budget allows. At most one a second per process, and
+/// one at its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct OverBudget {
+    /// Kind [`KIND_OVER_BUDGET`].
+    pub header: Header,
+    /// Who.
+    pub process: ProcessKey,
+    /// Flows without a record of their own so far.
+    pub refused: u64,
+}
+
+const _: () = assert!(size_of::<OverBudget>() == 40);
+
 /// What happened in the flow map since it was last drained, for one flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -268,6 +343,23 @@ pub struct FlowCounted {
 }
 
 const _: () = assert!(size_of::<FlowCounted>() == 128);
+
+/// What the monitor found out about its own eyes. Bits are places in
+/// [`crate::program::PROGRAMS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SelfChecked {
+    /// Kind [`KIND_SELF_CHECKED`].
+    pub header: Header,
+    /// When the canary flow was last seen, ns of `CLOCK_BOOTTIME`; 0 if never.
+    pub canary_ns: u64,
+    /// Programs that are attached.
+    pub attached: u64,
+    /// Programs that this kernel does not allow and the monitor does without.
+    pub missing: u64,
+}
+
+const _: () = assert!(size_of::<SelfChecked>() == 40);
 
 /// The kernel's counters, summed over CPUs; absolute since the programs were loaded.
 #[repr(C)]

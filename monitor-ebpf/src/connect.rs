@@ -12,32 +12,26 @@
 //! The hooks run before routing: an attempt that fails is seen as well.
 
 use aya_ebpf::{
-    bindings::bpf_sock_addr,
+    bindings::{bpf_sock, bpf_sock_addr},
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
 use monitor_common::{
     counter::{
-        AGGREGATED, DROPPED_FLOWS_FULL, DROPPED_UNREADABLE, GAP_FLOWS_FULL, GAP_NO_SOCKET_STORAGE,
-        HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SENDMSG4, HOOK_SENDMSG6,
+        DROPPED_UNREADABLE, GAP_NO_SOCKET_STORAGE, HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SENDMSG4,
+        HOOK_SENDMSG6,
     },
-    flow::{FlowCounters, FlowKey, ProcessKey, Remote},
-    record::{self, FLOW_FIRST, FlowOpened},
+    flow::{FlowKey, ProcessKey, Remote},
+    record::{self, FlowOpened},
 };
 
 use crate::{
     emit,
-    kernel::{self, Setting},
-    maps::{
-        CONTROL, DETAIL, FLOWS, SOCKET_CONNECTED, SOCKET_REPORTED, Socket, flow_key,
-        socket_or_insert, watched,
-    },
+    flows::{self, has_ports},
+    kernel,
+    maps::{SOCKET_CONNECTED, SOCKET_REPORTED, Socket, socket, socket_or_insert},
 };
-
-/// 1 if every flow of every process is wanted as a record. Written by the loader.
-#[unsafe(no_mangle)]
-static REPORT_ALL: Setting = Setting::new(0);
 
 /// Let the call go on: this program only watches.
 const ALLOW: i32 = 1;
@@ -87,44 +81,28 @@ macro_rules! field {
 
 #[inline(always)]
 fn remote4(sock_addr: *mut bpf_sock_addr) -> Remote {
-    let mut addr = [0u8; 16];
-    addr[10] = 0xff;
-    addr[11] = 0xff;
-    let ip4 = field!(sock_addr.user_ip4).to_ne_bytes();
-    addr[12] = ip4[0];
-    addr[13] = ip4[1];
-    addr[14] = ip4[2];
-    addr[15] = ip4[3];
-    remote(sock_addr, addr)
+    remote(sock_addr, Remote::v4_mapped(field!(sock_addr.user_ip4)))
 }
 
 #[inline(always)]
 fn remote6(sock_addr: *mut bpf_sock_addr) -> Remote {
-    let words = [
+    let addr = [
         field!(sock_addr.user_ip6[0]),
         field!(sock_addr.user_ip6[1]),
         field!(sock_addr.user_ip6[2]),
         field!(sock_addr.user_ip6[3]),
     ];
-    let mut addr = [0u8; 16];
-    let mut i = 0;
-    while i < 4 {
-        let word = words[i].to_ne_bytes();
-        addr[i * 4] = word[0];
-        addr[i * 4 + 1] = word[1];
-        addr[i * 4 + 2] = word[2];
-        addr[i * 4 + 3] = word[3];
-        i += 1;
-    }
     remote(sock_addr, addr)
 }
 
 #[inline(always)]
-fn remote(sock_addr: *mut bpf_sock_addr, addr: [u8; 16]) -> Remote {
+fn remote(sock_addr: *mut bpf_sock_addr, addr: [u32; 4]) -> Remote {
+    let protocol = field!(sock_addr.protocol) as u16;
+    let port = u16::from_be(field!(sock_addr.user_port) as u16);
     Remote {
         addr,
-        port: u16::from_be(field!(sock_addr.user_port) as u16),
-        protocol: field!(sock_addr.protocol) as u16,
+        port: if has_ports(protocol) { port } else { 0 },
+        protocol,
         reserved: 0,
     }
 }
@@ -132,132 +110,40 @@ fn remote(sock_addr: *mut bpf_sock_addr, addr: [u8; 16]) -> Remote {
 #[inline(always)]
 fn opened(ctx: &SockAddrContext, hook: u32, call: Call, remote: Remote) -> i32 {
     emit::attempted(hook);
-    let Some(process) = kernel::current_process() else {
+    let sock_addr = ctx.sock_addr;
+    let sk = field!(sock_addr.__bindgen_anon_1.sk);
+    let Some(process) = doer(sk) else {
         emit::outcome(hook, DROPPED_UNREADABLE);
         return ALLOW;
     };
-    let key = flow_key(process, remote);
-    let now = kernel::now_ns();
-    let first = enter_flow(&key, call, now);
-    let counted = first != First::Refused;
-    let delivered = if wanted(&process, call, first) {
-        deliver(ctx, hook, &key, first, now)
-    } else {
-        emit::outcome(hook, AGGREGATED);
-        false
-    };
-    if call == Call::Connect {
-        if !delivered && counted {
-            add_unreported(&key);
-        }
-        remember_socket(ctx, key, delivered, now);
-    } else if first == First::Yes {
-        remember_sender(ctx, key, now);
-    }
-    ALLOW
-}
-
-/// Whether this is the first time that the image goes to the remote.
-#[derive(Clone, Copy, PartialEq)]
-enum First {
-    Yes,
-    No,
-    /// The flow map is full, so nobody knows.
-    Refused,
-}
-
-/// Counts the call in the flow map.
-#[inline(always)]
-fn enter_flow(key: &FlowKey, call: Call, now: u64) -> First {
-    if add_call(key, call, now) {
-        return First::No;
-    }
-    let (connects, datagrams) = match call {
-        Call::Connect => (1, 0),
-        Call::Sendmsg => (0, 1),
-    };
-    let fresh = FlowCounters {
-        connects,
-        datagrams,
-        last_seen_ns: now,
-        ..FlowCounters::default()
-    };
-    const NO_EXIST: u64 = aya_ebpf::bindings::BPF_NOEXIST as u64;
-    if FLOWS.insert(key, &fresh, NO_EXIST).is_ok() {
-        return First::Yes;
-    }
-    // Either another CPU was first, or the map is full.
-    if add_call(key, call, now) {
-        return First::No;
-    }
-    emit::count(GAP_FLOWS_FULL);
-    First::Refused
-}
-
-/// Adds a call to a flow that is there. Returns whether it is.
-#[inline(always)]
-fn add_call(key: &FlowKey, call: Call, now: u64) -> bool {
-    let Some(flow) = FLOWS.get_ptr_mut(key) else {
-        return false;
-    };
-    // SAFETY: a map value; other CPUs write it too, hence the atomic additions.
-    unsafe {
-        match call {
-            Call::Connect => kernel::add(&raw mut (*flow).connects, 1),
-            Call::Sendmsg => kernel::add(&raw mut (*flow).datagrams, 1),
-        }
-        (*flow).last_seen_ns = now;
-    }
-    true
-}
-
-/// Notes that a connect of this flow has no record of its own.
-#[inline(always)]
-fn add_unreported(key: &FlowKey) {
-    if let Some(flow) = FLOWS.get_ptr_mut(key) {
-        // SAFETY: as in `add_call`.
-        unsafe { kernel::add(&raw mut (*flow).connects_unreported, 1) };
-    }
-}
-
-/// Whether this call is worth a record of its own. A datagram beyond the first never is: it is
-/// no new contact, and one process can send a million a second.
-#[inline(always)]
-fn wanted(process: &ProcessKey, call: Call, first: First) -> bool {
-    match (first, call) {
-        (First::Yes | First::Refused, _) => true,
-        (First::No, Call::Sendmsg) => false,
-        (First::No, Call::Connect) => REPORT_ALL.load() != 0 || watched(process),
-    }
-}
-
-#[inline(always)]
-fn deliver(ctx: &SockAddrContext, hook: u32, key: &FlowKey, first: First, now: u64) -> bool {
-    // First sightings travel with the process records: repeats cannot crowd them out.
-    let ring = if first == First::No {
-        &DETAIL
-    } else {
-        &CONTROL
-    };
-    let mut header = emit::header::<FlowOpened>(record::KIND_FLOW_OPENED);
-    header.time_ns = now;
-    let record = FlowOpened {
-        header,
-        process: key.process,
-        remote: key.remote,
+    let mut record = FlowOpened {
+        header: emit::header::<FlowOpened>(record::KIND_FLOW_OPENED),
+        process,
+        remote,
         cookie: cookie(ctx),
         cgroup_id: kernel::current_cgroup_id(),
         netns_cookie: netns_cookie(ctx),
         tid: kernel::current_tid(),
         uid: kernel::current_uid(),
         hook,
-        flags: if first == First::Yes { FLOW_FIRST } else { 0 },
+        flags: 0,
     };
-    if first == First::Refused {
-        // Not in the flow map: if the ring is full as well, nothing else has counted it.
-        return emit::record_or(ring, hook, &record, DROPPED_FLOWS_FULL);
+    let delivered = flows::seen(&mut record);
+    remember(sk, &record, call, delivered);
+    ALLOW
+}
+
+/// The process that calls. A kernel thread acts for whom the socket belongs to: an io_uring
+/// worker before 5.12, a work queue of MPTCP.
+#[inline(always)]
+fn doer(sk: *mut bpf_sock) -> Option<ProcessKey> {
+    let task = kernel::current_task()?;
+    if kernel::is_kernel_thread(task)
+        && let Some(socket) = socket(sk)
+    {
+        return Some(socket.flow.process);
     }
-    emit::record(ring, hook, &record)
+    kernel::process_key(task)
 }
 
 #[inline(always)]
@@ -272,42 +158,24 @@ fn netns_cookie(ctx: &SockAddrContext) -> u64 {
     unsafe { bpf_get_netns_cookie(ctx.sock_addr.cast()) }
 }
 
-/// Keeps with the socket who connected it and whereto, for its end and for its packets.
+/// Keeps with the socket who uses it and whereto: for its packets, and for its end.
 #[inline(always)]
-fn remember_socket(ctx: &SockAddrContext, flow: FlowKey, reported: bool, now: u64) {
-    let flags = SOCKET_CONNECTED | if reported { SOCKET_REPORTED } else { 0 };
-    let cookie = cookie(ctx);
-    let mut fresh = Socket {
-        flow,
-        cookie,
-        opened_ns: now,
-        established_ns: 0,
-        flags,
-        reserved: 0,
+fn remember(sk: *mut bpf_sock, record: &FlowOpened, call: Call, delivered: bool) {
+    let flow = FlowKey {
+        process: record.process,
+        remote: record.remote,
     };
-    let sock_addr = ctx.sock_addr;
-    let sk = field!(sock_addr.__bindgen_anon_1.sk);
-    match socket_or_insert(sk, &mut fresh) {
-        Some(socket) => *socket = fresh,
-        None => emit::count(GAP_NO_SOCKET_STORAGE),
-    }
-}
-
-/// Keeps with an unconnected socket who sends on it, for the answers that come back.
-#[inline(always)]
-fn remember_sender(ctx: &SockAddrContext, flow: FlowKey, now: u64) {
-    let cookie = cookie(ctx);
-    let mut fresh = Socket {
-        flow,
-        cookie,
-        opened_ns: now,
-        established_ns: 0,
-        flags: 0,
-        reserved: 0,
+    let mut fresh = Socket::new(flow, record.header.time_ns);
+    let Some(socket) = socket_or_insert(sk, &mut fresh) else {
+        return emit::count(GAP_NO_SOCKET_STORAGE);
     };
-    let sock_addr = ctx.sock_addr;
-    let sk = field!(sock_addr.__bindgen_anon_1.sk);
-    if socket_or_insert(sk, &mut fresh).is_none() {
-        emit::count(GAP_NO_SOCKET_STORAGE);
+    match call {
+        Call::Connect => {
+            fresh.flags = SOCKET_CONNECTED | if delivered { SOCKET_REPORTED } else { 0 };
+            *socket = fresh;
+        }
+        // On a connected socket, a datagram to elsewhere changes nothing of the connection.
+        Call::Sendmsg if socket.flags & SOCKET_CONNECTED == 0 => socket.flow = flow,
+        Call::Sendmsg => {}
     }
 }

@@ -46,16 +46,29 @@ pub fn header<T>(kind: u32) -> Header {
     }
 }
 
+/// Puts a record into a ring without booking it: for records that accompany a booked one.
+#[inline(always)]
+pub fn aside<T>(ring: &'static RingBuf, value: &T) -> bool {
+    ring.output::<T>(value, NO_WAKEUP).is_ok()
+}
+
 /// Puts a whole record into a ring and books it. Returns whether it was delivered.
 #[inline(always)]
 pub fn record<T>(ring: &'static RingBuf, hook: u32, value: &T) -> bool {
-    record_or(ring, hook, value, DROPPED_RING_FULL)
+    record_or(ring, hook, value, None)
 }
 
-/// As [`record`], with the outcome to book when the ring has no room.
+/// As [`record`], with the outcome to book when the ring has no room, if not "ring full".
 #[inline(always)]
-pub fn record_or<T>(ring: &'static RingBuf, hook: u32, value: &T, otherwise: u32) -> bool {
-    let delivered = ring.output::<T>(value, NO_WAKEUP).is_ok();
-    outcome(hook, if delivered { DELIVERED } else { otherwise });
+pub fn record_or<T>(ring: &'static RingBuf, hook: u32, value: &T, otherwise: Option<u32>) -> bool {
+    let delivered = aside(ring, value);
+    outcome(
+        hook,
+        if delivered {
+            DELIVERED
+        } else {
+            otherwise.unwrap_or(DROPPED_RING_FULL)
+        },
+    );
     delivered
 }

@@ -17,14 +17,18 @@
 // `kernel::opaque`: the BPF target's `asm!` is not stable yet.
 #![feature(asm_experimental_arch)]
 
+mod budget;
 mod connect;
-mod dns;
 mod emit;
+mod files;
+mod flows;
 mod kernel;
 mod maps;
 mod offsets;
+mod packet;
 mod process;
-mod sock_end;
+mod send;
+mod socket;
 
 use kernel::Setting;
 

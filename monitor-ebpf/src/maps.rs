@@ -3,8 +3,10 @@
 //! In: the hooks. Out: the rings, the flow map and the counters that the collector reads.
 
 use aya_ebpf::{
-    bindings::bpf_sock,
-    btf_maps::SkStorage,
+    bindings::{
+        BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE,
+        bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_sock,
+    },
     helpers::generated::bpf_sk_storage_get,
     macros::{btf_map, map},
     maps::{HashMap, PerCpuArray, RingBuf},
@@ -47,9 +49,56 @@ pub static WATCHED: HashMap<ProcessKey, u32> = HashMap::with_max_entries(limits:
 #[map]
 pub static SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(2, 0);
 
+/// How many new flows each process may still open. Key: the process with `exec_id` 0. Written by
+/// `budget`; deleted by the exit hook.
+#[map]
+pub static BUDGETS: HashMap<ProcessKey, Budget> = HashMap::with_max_entries(limits::BUDGETS_MAX, 0);
+
+/// Value of [`BUDGETS`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Budget {
+    /// When `tokens` was last topped up, ns of `CLOCK_BOOTTIME`.
+    pub filled_ns: u64,
+    /// When the overrun was last told; 0 if never.
+    pub told_ns: u64,
+    /// New flows that found no token.
+    pub refused: u64,
+    /// New flows that are still free.
+    pub tokens: u64,
+}
+
 /// What the monitor knows of a socket, kept with the socket and freed with it by the kernel.
+/// An accepted socket starts with a copy of its listener's.
 #[btf_map]
-pub static SOCKETS: SkStorage<Socket> = SkStorage::new();
+pub static SOCKETS: SocketStorage = SocketStorage::new();
+
+/// `BPF_MAP_TYPE_SK_STORAGE` with `BPF_F_CLONE`, which `aya_ebpf::btf_maps::SkStorage` lacks.
+/// The loader reads the definition from the types of the fields.
+#[repr(C)]
+pub struct SocketStorage {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const Socket,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+impl SocketStorage {
+    const fn new() -> Self {
+        use core::ptr::null;
+        SocketStorage {
+            r#type: null(),
+            key: null(),
+            value: null(),
+            max_entries: null(),
+            map_flags: null(),
+        }
+    }
+}
+
+// SAFETY: the pointers are never followed; they only carry types.
+unsafe impl Sync for SocketStorage {}
 
 /// An exec record with all the tail it may need.
 #[repr(C)]
@@ -64,28 +113,55 @@ pub struct ExecScratch {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Socket {
-    /// Who opened the flow, to whom.
+    /// Who opened the socket or, once it asked for one, the flow; and to whom.
     pub flow: FlowKey,
-    /// Socket cookie.
-    pub cookie: u64,
+    /// Where packets were last seen to go, if not to `flow.remote`.
+    pub wire: Remote,
     /// Opened at, ns of `CLOCK_BOOTTIME`.
     pub opened_ns: u64,
     /// TCP: established at; 0 if not.
     pub established_ns: u64,
+    /// Not TCP: payload bytes sent since the socket was connected.
+    pub bytes_sent: u64,
+    /// Not TCP: payload bytes received since the socket was connected.
+    pub bytes_received: u64,
     /// `SOCKET_` flags.
-    pub flags: u32,
-    /// Zero.
-    pub reserved: u32,
+    pub flags: u64,
+}
+
+impl Socket {
+    /// A socket of which nothing else is known yet.
+    #[inline(always)]
+    pub fn new(flow: FlowKey, opened_ns: u64) -> Self {
+        Socket {
+            flow,
+            wire: Remote {
+                addr: [0; 4],
+                port: 0,
+                protocol: 0,
+                reserved: 0,
+            },
+            opened_ns,
+            established_ns: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            flags: 0,
+        }
+    }
 }
 
 /// The opening was delivered as a record, so the end is wanted too.
-pub const SOCKET_REPORTED: u32 = 1 << 0;
+pub const SOCKET_REPORTED: u64 = 1 << 0;
 /// TCP: the kernel got as far as sending a SYN.
-pub const SOCKET_SYN_SENT: u32 = 1 << 1;
+pub const SOCKET_SYN_SENT: u64 = 1 << 1;
 /// The end was told.
-pub const SOCKET_ENDED: u32 = 1 << 2;
-/// The flow is one of `connect()`, not of a datagram with an address.
-pub const SOCKET_CONNECTED: u32 = 1 << 3;
+pub const SOCKET_ENDED: u64 = 1 << 2;
+/// The flow is one of `connect()`.
+pub const SOCKET_CONNECTED: u64 = 1 << 3;
+/// TCP: packets were seen to go where they should; they cannot change their way later.
+pub const SOCKET_CHECKED: u64 = 1 << 4;
+/// Older than the monitor: the owner is who had it open.
+pub const SOCKET_FOUND: u64 = 1 << 5;
 
 /// The monitor's record of a socket, if it has one.
 #[inline(always)]
@@ -102,7 +178,7 @@ pub fn socket<'a>(sk: *mut bpf_sock) -> Option<&'a mut Socket> {
 /// `None` if the kernel is out of memory for it.
 #[inline(always)]
 pub fn socket_or_insert<'a>(sk: *mut bpf_sock, initial: &mut Socket) -> Option<&'a mut Socket> {
-    const CREATE: u64 = aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE as u64;
+    const CREATE: u64 = BPF_SK_STORAGE_GET_F_CREATE as u64;
     let map = (&raw const SOCKETS).cast_mut().cast();
     let initial = core::ptr::from_mut(initial).cast();
     // SAFETY: the verifier checks that `sk` is a socket and that `initial` is a whole value.
@@ -120,10 +196,4 @@ pub fn watched(process: &ProcessKey) -> bool {
     };
     // SAFETY: the value is read before anything can delete it; a stale read is harmless.
     unsafe { WATCHED.get(&key) }.is_some()
-}
-
-/// The key of a flow.
-#[inline(always)]
-pub fn flow_key(process: ProcessKey, remote: Remote) -> FlowKey {
-    FlowKey { process, remote }
 }

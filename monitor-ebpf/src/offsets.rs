@@ -28,6 +28,12 @@ offsets! {
     TASK_SELF_EXEC_ID;
     /// `task_struct.exit_code`
     TASK_EXIT_CODE;
+    /// `task_struct.flags`
+    TASK_FLAGS;
+    /// `task_struct.signal`
+    TASK_SIGNAL;
+    /// `signal_struct.live`
+    SIGNAL_LIVE;
     /// `task_struct.mm`
     TASK_MM;
     /// `task_struct.cred`
@@ -88,4 +94,30 @@ offsets! {
     SUPER_BLOCK_DEV;
     /// `sock.sk_err`
     SOCK_ERR;
+    /// `sock.__sk_common.skc_flags`
+    SOCK_FLAGS;
+    /// `sock.sk_type`
+    SOCK_TYPE;
+    /// `sock.sk_protocol`
+    SOCK_PROTOCOL;
+    /// `sock.__sk_common.skc_family`
+    SOCK_FAMILY;
+    /// `sock.__sk_common.skc_state`
+    SOCK_STATE;
+    /// `sock.__sk_common.skc_daddr`
+    SOCK_DADDR;
+    /// `sock.__sk_common.skc_v6_daddr`
+    SOCK_V6_DADDR;
+    /// `sock.__sk_common.skc_dport`
+    SOCK_DPORT;
+    /// `sock.__sk_common.skc_cookie`
+    SOCK_COOKIE;
+    /// `socket.sk`
+    SOCKET_SK;
+    /// `file.f_inode`
+    FILE_INODE;
+    /// `inode.i_mode`
+    INODE_MODE;
+    /// `inode.i_rdev`
+    INODE_RDEV;
 }

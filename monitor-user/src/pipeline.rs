@@ -42,11 +42,17 @@ impl Line {
         match Event::decode(bytes) {
             Ok(event) => {
                 self.sinks.metrics.record_event(event.kind());
+                if let Event::SelfChecked(check) = &event {
+                    for (program, attached) in &check.attached {
+                        self.sinks.metrics.set_hook_attached(program, *attached);
+                    }
+                }
                 let effects = self.collector.apply(event, now);
                 self.sinks.emit(&effects);
             }
             Err(error) => {
                 self.sinks.metrics.record_decode_error(&error);
+                self.collector.undecodable(now);
                 tracing::debug!("a record was not understood: {error}");
             }
         }
@@ -138,9 +144,8 @@ fn watch(line: &mut Line, live: &mut Live) {
         if let Err(error) = live.watch(process) {
             // Repeats are then counted, not listed; first contacts are reported all the same.
             tracing::warn!("process {} is not watched in detail: {error}", process.tgid);
-            line.sinks
-                .metrics
-                .record(&Effect::Limited(Limit::Watched), &line.sinks.clock);
+            let effects = line.collector.limited(Limit::Watched, clock::now());
+            line.sinks.emit(&effects);
         }
     }
 }

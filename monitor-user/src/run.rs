@@ -32,7 +32,7 @@ use crate::sink::http::{self, Readiness, Web};
 use crate::sink::lines::WhenFull;
 use crate::sink::post::{Post, Retry};
 use crate::sink::{HostInfo, Sinks, alertmanager, webhook};
-use crate::source::bpf::{Kernel, OBJECT_DIGEST, Options};
+use crate::source::bpf::{OBJECT_DIGEST, Options};
 use crate::source::live::Live;
 use crate::source::recording::{Header, Recorder, Recording};
 
@@ -277,9 +277,6 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
             _ => error,
         }
     })?;
-    for program in Kernel::programs() {
-        prepared.metrics.set_hook_attached(program, true);
-    }
     let (readiness, is_ready) = watch::channel(Readiness::Ready);
     let web = Web {
         metrics: prepared.metrics,

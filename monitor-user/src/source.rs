@@ -6,8 +6,10 @@
 
 pub mod bpf;
 pub mod btf;
+pub mod canary;
 pub mod cgroup2;
 pub mod drain;
+pub mod links;
 pub mod live;
 pub mod offsets;
 pub mod order;

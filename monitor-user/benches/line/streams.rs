@@ -133,12 +133,10 @@ fn process(tgid: u32) -> ProcessKey {
 }
 
 fn remote(number: u32) -> Remote {
-    let mut addr = [0; 16];
-    addr[10..12].fill(0xff);
-    addr[12..].copy_from_slice(&TOOL_IP);
-    addr[15] += number.to_le_bytes()[0];
+    let mut ip = TOOL_IP;
+    ip[3] += number.to_le_bytes()[0];
     Remote {
-        addr,
+        addr: Remote::v4_mapped(u32::from_ne_bytes(ip)),
         port: 443,
         protocol: 6,
         reserved: 0,

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use monitor_common::counter;
 use monitor_common::flow::{FlowCounters, ProcessKey, Remote};
+use monitor_common::program::PROGRAMS;
 use monitor_common::record::{self, Header};
 use zerocopy::FromBytes;
 
@@ -72,7 +73,8 @@ pub struct Endpoint {
 
 impl From<Remote> for Endpoint {
     fn from(remote: Remote) -> Self {
-        let ip = IpAddr::V6(Ipv6Addr::from(remote.addr)).to_canonical();
+        let bytes: [u8; 16] = zerocopy::transmute!(remote.addr);
+        let ip = IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical();
         Endpoint {
             addr: SocketAddr::new(ip, remote.port),
             protocol: Protocol::from_number(remote.protocol),
@@ -93,12 +95,20 @@ pub enum Event {
     FlowOpened(FlowOpened),
     /// A flow failed or closed.
     FlowEnded(FlowEnded),
+    /// A flow's packets go elsewhere than its process asked.
+    FlowRedirected(FlowRedirected),
+    /// A socket was opened that can send without asking for a destination.
+    SocketOpened(SocketOpened),
+    /// A process opened more new flows than its budget allows.
+    OverBudget(OverBudget),
     /// A DNS message passed a socket.
     DnsMessage(Box<DnsMessage>),
     /// Flows that the kernel counted without a record each.
     FlowCounted(FlowCounted),
     /// The kernel's books.
     KernelCounters(Box<KernelCounters>),
+    /// What the monitor found out about its own eyes.
+    SelfChecked(Box<SelfChecked>),
 }
 
 /// See [`record::ProcessForked`].
@@ -200,13 +210,34 @@ pub struct FlowOpened {
     pub first: bool,
 }
 
-/// The kernel hook a flow was seen by.
+/// How a flow was seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
     /// `connect()`.
     Connect,
     /// A datagram with an address.
     Sendmsg,
+    /// By its first packet: no call that names a destination announced it (raw, ping, SCTP), or
+    /// it goes elsewhere than was asked.
+    Packet,
+    /// By its first answer to a peer that connected to the process. The port is 0: peers' vary.
+    Accepted,
+    /// On a socket that is older than the monitor.
+    Found,
+}
+
+impl Hook {
+    /// Name in events.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Hook::Connect => "connect",
+            Hook::Sendmsg => "sendmsg",
+            Hook::Packet => "packet",
+            Hook::Accepted => "accepted",
+            Hook::Found => "found",
+        }
+    }
 }
 
 /// See [`record::FlowEnded`].
@@ -245,6 +276,90 @@ pub enum Outcome {
     Failed(Option<i32>),
     /// No packet left: no route, no free port.
     NeverSent,
+}
+
+/// See [`record::FlowRedirected`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowRedirected {
+    /// When.
+    pub time: BootNs,
+    /// Who asked.
+    pub process: ProcessKey,
+    /// Whereto the process asked.
+    pub asked: Endpoint,
+    /// Whereto the packet goes.
+    pub wire: Endpoint,
+    /// On which socket.
+    pub cookie: SocketCookie,
+}
+
+/// See [`record::SocketOpened`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketOpened {
+    /// When it was opened, or found.
+    pub time: BootNs,
+    /// Who.
+    pub process: ProcessKey,
+    /// What it can do.
+    pub kind: SocketKind,
+    /// `IPPROTO_` number of a raw socket, Ethernet protocol of a packet socket; 0 if unknown.
+    pub protocol: u32,
+    /// It was found open, not seen being opened.
+    pub found: bool,
+}
+
+/// What a socket (or device) can do that no hook on `connect()` sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SocketKind {
+    /// Send IP packets to any address.
+    Raw,
+    /// Send frames on any network device (`AF_PACKET`).
+    Packet,
+    /// Send frames past the network stack (`AF_XDP`).
+    Xdp,
+    /// Reach the hypervisor (`AF_VSOCK`).
+    Vsock,
+    /// Put packets into the network stack (`/dev/net/tun`).
+    Tun,
+    /// Another address family.
+    Other(u32),
+}
+
+impl SocketKind {
+    /// Name in events and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            SocketKind::Raw => "raw",
+            SocketKind::Packet => "packet",
+            SocketKind::Xdp => "xdp",
+            SocketKind::Vsock => "vsock",
+            SocketKind::Tun => "tun",
+            SocketKind::Other(_) => "other",
+        }
+    }
+
+    fn from_numbers(family: u32, socket_type: u32) -> Self {
+        match (family, socket_type) {
+            (2 | 10, record::SOCK_RAW) => SocketKind::Raw,
+            (17, _) => SocketKind::Packet,
+            (40, _) => SocketKind::Vsock,
+            (44, _) => SocketKind::Xdp,
+            (record::FAMILY_TUN, _) => SocketKind::Tun,
+            (other, _) => SocketKind::Other(other),
+        }
+    }
+}
+
+/// See [`record::OverBudget`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct OverBudget {
+    /// When.
+    pub time: BootNs,
+    /// Who.
+    pub process: ProcessKey,
+    /// New flows without a record of their own, so far.
+    pub refused: u64,
 }
 
 /// See [`record::DnsMessage`].
@@ -295,6 +410,20 @@ pub struct KernelCounters {
     pub time: BootNs,
     /// Absolute values, indexed as `monitor_common::counter` says.
     pub values: [u64; counter::COUNTERS as usize],
+}
+
+/// See [`record::SelfChecked`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelfChecked {
+    /// When.
+    pub time: BootNs,
+    /// Every program that this kernel allows, and whether it is attached.
+    pub attached: Vec<(&'static str, bool)>,
+    /// When it was last proved, by a flow of the monitor's own, that the hooks see; `None` if it
+    /// never was.
+    pub canary: Option<BootNs>,
+    /// Programs that this kernel does not allow and the monitor does without.
+    pub missing: Vec<&'static str>,
 }
 
 /// Why a record could not be used. The `reason` label of `telltale_decode_errors_total`.
@@ -363,9 +492,13 @@ impl Event {
             record::KIND_PROCESS_EXITED => decode_exited(time, bytes),
             record::KIND_FLOW_OPENED => decode_opened(time, bytes),
             record::KIND_FLOW_ENDED => decode_ended(time, bytes),
+            record::KIND_FLOW_REDIRECTED => decode_redirected(time, bytes),
+            record::KIND_SOCKET_OPENED => decode_socket(time, bytes),
+            record::KIND_OVER_BUDGET => decode_over_budget(time, bytes),
             record::KIND_DNS_MESSAGE => decode_dns(time, bytes),
             record::KIND_FLOW_COUNTED => decode_counted(time, bytes),
             record::KIND_KERNEL_COUNTERS => decode_counters(time, bytes),
+            record::KIND_SELF_CHECKED => decode_self_checked(time, bytes),
             other => Err(DecodeError::UnknownKind(other)),
         }
     }
@@ -379,9 +512,13 @@ impl Event {
             Event::ProcessExited(event) => event.time,
             Event::FlowOpened(event) => event.time,
             Event::FlowEnded(event) => event.time,
+            Event::FlowRedirected(event) => event.time,
+            Event::SocketOpened(event) => event.time,
+            Event::OverBudget(event) => event.time,
             Event::DnsMessage(event) => event.time,
             Event::FlowCounted(event) => event.time,
             Event::KernelCounters(event) => event.time,
+            Event::SelfChecked(event) => event.time,
         }
     }
 
@@ -394,9 +531,13 @@ impl Event {
             Event::ProcessExited(_) => "process_exited",
             Event::FlowOpened(_) => "flow_opened",
             Event::FlowEnded(_) => "flow_ended",
+            Event::FlowRedirected(_) => "flow_redirected",
+            Event::SocketOpened(_) => "socket_opened",
+            Event::OverBudget(_) => "over_budget",
             Event::DnsMessage(_) => "dns_message",
             Event::FlowCounted(_) => "flow_counted",
             Event::KernelCounters(_) => "kernel_counters",
+            Event::SelfChecked(_) => "self_checked",
         }
     }
 }
@@ -524,6 +665,9 @@ fn decode_opened(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let hook = match raw.hook {
         counter::HOOK_CONNECT4 | counter::HOOK_CONNECT6 => Hook::Connect,
         counter::HOOK_SENDMSG4 | counter::HOOK_SENDMSG6 => Hook::Sendmsg,
+        counter::HOOK_WIRE if raw.flags & record::FLOW_ACCEPTED != 0 => Hook::Accepted,
+        counter::HOOK_WIRE if raw.flags & record::FLOW_FOUND != 0 => Hook::Found,
+        counter::HOOK_WIRE => Hook::Packet,
         value => {
             return Err(DecodeError::UnknownValue {
                 kind,
@@ -575,6 +719,38 @@ fn decode_ended(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     }))
 }
 
+fn decode_redirected(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::FlowRedirected>(record::KIND_FLOW_REDIRECTED, bytes)?;
+    Ok(Event::FlowRedirected(FlowRedirected {
+        time,
+        process: raw.process,
+        asked: raw.asked.into(),
+        wire: raw.wire.into(),
+        cookie: SocketCookie(raw.cookie),
+    }))
+}
+
+fn decode_socket(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::SocketOpened>(record::KIND_SOCKET_OPENED, bytes)?;
+    Ok(Event::SocketOpened(SocketOpened {
+        time,
+        process: raw.process,
+        kind: SocketKind::from_numbers(raw.family, raw.socket_type),
+        protocol: raw.protocol,
+        found: raw.flags & record::FLOW_FOUND != 0,
+    }))
+}
+
+fn decode_over_budget(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::OverBudget>(record::KIND_OVER_BUDGET, bytes)?;
+    let (process, refused) = (raw.process, raw.refused);
+    Ok(Event::OverBudget(OverBudget {
+        time,
+        process,
+        refused,
+    }))
+}
+
 fn decode_dns(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let kind = record::KIND_DNS_MESSAGE;
     let (raw, tail) = prefix::<record::DnsHead>(kind, bytes)?;
@@ -622,6 +798,22 @@ fn decode_counters(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     Ok(Event::KernelCounters(Box::new(KernelCounters {
         time,
         values: raw.values,
+    })))
+}
+
+fn decode_self_checked(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::SelfChecked>(record::KIND_SELF_CHECKED, bytes)?;
+    let programs = || PROGRAMS.iter().enumerate();
+    let has = |mask: u64, place: usize| mask >> place & 1 == 1;
+    let allowed = programs().filter(|(place, _)| !has(raw.missing, *place));
+    let missing = programs().filter(|(place, _)| has(raw.missing, *place));
+    Ok(Event::SelfChecked(Box::new(SelfChecked {
+        time,
+        attached: allowed
+            .map(|(place, name)| (*name, has(raw.attached, place)))
+            .collect(),
+        canary: (raw.canary_ns != 0).then_some(BootNs(raw.canary_ns)),
+        missing: missing.map(|(_, name)| *name).collect(),
     })))
 }
 
@@ -746,8 +938,7 @@ mod tests {
 
     #[test]
     fn v4_mapped_addresses_become_v4() {
-        let mut addr = [0; 16];
-        addr[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
+        let addr = [0, 0, 0xffff_u32.to_be(), 0xc000_0201_u32.to_be()];
         let remote = Remote {
             addr,
             port: 443,

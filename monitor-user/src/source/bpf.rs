@@ -13,13 +13,15 @@ use aya::programs::{
     Iter, Program, ProgramError, SockOps,
 };
 use aya::{Ebpf, EbpfLoader};
-use monitor_common::flow::ProcessKey;
+use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey};
+use monitor_common::program;
 use monitor_common::record::KernelCounters;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::btf::{Btf, BtfError};
-use super::offsets;
+use super::{links, offsets};
 use crate::core::event::BootNs;
+use crate::host::HostRoot;
 
 /// The object that is built in.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/telltale.bpf.o"));
@@ -41,22 +43,42 @@ enum Hook {
     Skb(CgroupSkbAttachType),
 }
 
-/// Every program, in the order of attachment: processes first, so that no flow comes from a
-/// process nobody saw; the iterator is loaded last and run by [`Kernel::found`].
-const PROGRAMS: [(&str, Hook); 12] = [
-    ("process_fork", Hook::Tracepoint("sched_process_fork")),
-    ("process_exec", Hook::Tracepoint("sched_process_exec")),
-    ("process_exit", Hook::Tracepoint("sched_process_exit")),
-    ("dns_egress", Hook::Skb(CgroupSkbAttachType::Egress)),
-    ("dns_ingress", Hook::Skb(CgroupSkbAttachType::Ingress)),
-    ("socket_state", Hook::SockOps),
-    ("sock_release", Hook::Sock),
-    ("connect4", Hook::SockAddr),
-    ("connect6", Hook::SockAddr),
-    ("sendmsg4", Hook::SockAddr),
-    ("sendmsg6", Hook::SockAddr),
-    ("task_iter", Hook::Iterator("task")),
+/// Whether the monitor can do without a program.
+#[derive(Clone, Copy, PartialEq)]
+enum Need {
+    Required,
+    /// Kernels before this version (major, minor) lack what the program needs, and the coverage
+    /// has a gap there.
+    Since(u32, u32),
+}
+
+/// What each program of [`program::PROGRAMS`] is, in its order. The iterators are attached anew for
+/// each run.
+const HOOKS: [(Hook, Need); program::PROGRAMS.len()] = [
+    (Hook::Tracepoint("sched_process_fork"), Need::Required),
+    (Hook::Tracepoint("sched_process_exec"), Need::Required),
+    (Hook::Tracepoint("sched_process_exit"), Need::Required),
+    (Hook::Sock, Need::Required),
+    (Hook::Sock, Need::Required),
+    (Hook::SockOps, Need::Required),
+    (Hook::SockAddr, Need::Required),
+    (Hook::SockAddr, Need::Required),
+    (Hook::SockAddr, Need::Required),
+    (Hook::SockAddr, Need::Required),
+    (Hook::Skb(CgroupSkbAttachType::Egress), Need::Required),
+    (Hook::Skb(CgroupSkbAttachType::Ingress), Need::Required),
+    (Hook::Tracepoint("sock_send_length"), Need::Since(6, 3)),
+    (Hook::Iterator("task"), Need::Required),
+    (Hook::Iterator("task_file"), Need::Since(5, 11)),
 ];
+
+/// Name, hook and need of every program.
+fn programs() -> impl Iterator<Item = (&'static str, Hook, Need)> {
+    program::PROGRAMS
+        .iter()
+        .zip(HOOKS)
+        .map(|(name, (hook, need))| (*name, hook, need))
+}
 
 /// Why the kernel side could not be started. The text holds the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +142,10 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, u64>,
     pub(super) flows: BpfHashMap<MapData, [u8; 40], [u8; 72]>,
     watched: BpfHashMap<MapData, [u8; 16], u32>,
+    missing: Vec<&'static str>,
     // Holds programs and links: dropping it detaches them.
     ebpf: Ebpf,
-    _cgroup: OwnedFd,
+    cgroup: OwnedFd,
 }
 
 impl Kernel {
@@ -134,13 +157,20 @@ impl Kernel {
     pub fn load(cgroup_root: OwnedFd, options: Options) -> Result<Kernel, LoadError> {
         let mut ebpf = create(options)?;
         let btf = kernel_btf()?;
-        for (name, hook) in PROGRAMS {
-            let program = program(&mut ebpf, name)?;
-            load_program(program, &btf, hook).map_err(|error| program_error(name, &error))?;
-            attach_program(program, hook, &cgroup_root).map_err(|error| LoadError::Attach {
-                program: name,
-                error: chain(&error),
-            })?;
+        let mut missing = Vec::new();
+        for (name, hook, need) in programs() {
+            let program = program_of(&mut ebpf, name)?;
+            match (
+                load_and_attach(program, name, &btf, hook, &cgroup_root),
+                need,
+            ) {
+                (Ok(()), _) => {}
+                (Err(error), Need::Since(..)) => {
+                    tracing::warn!("done without: {error}");
+                    missing.push(name);
+                }
+                (Err(error), Need::Required) => return Err(error),
+            }
         }
         Ok(Kernel {
             control: map(&mut ebpf, "CONTROL")?,
@@ -149,8 +179,9 @@ impl Kernel {
             counters: map(&mut ebpf, "COUNTERS")?,
             flows: map(&mut ebpf, "FLOWS")?,
             watched: map(&mut ebpf, "WATCHED")?,
+            missing,
             ebpf,
-            _cgroup: cgroup_root,
+            cgroup: cgroup_root,
         })
     }
 
@@ -170,16 +201,80 @@ impl Kernel {
     /// # Errors
     ///
     /// What the iterator or its file says.
-    pub fn found(&mut self) -> anyhow::Result<Vec<u8>> {
-        let program = self.ebpf.program_mut("task_iter");
-        let iterator: &mut Iter = program
-            .ok_or_else(|| anyhow::anyhow!("the object has no program task_iter"))?
-            .try_into()?;
+    pub fn found_processes(&mut self) -> anyhow::Result<Vec<u8>> {
+        self.iterate("task_iter")
+    }
+
+    /// Sockets that are open and that no hook has seen: flow and socket records. None where the
+    /// kernel does not allow the iterator.
+    ///
+    /// # Errors
+    ///
+    /// What the iterator or its file says.
+    pub fn found_sockets(&mut self) -> anyhow::Result<Vec<u8>> {
+        if self.missing.contains(&"file_iter") {
+            return Ok(Vec::new());
+        }
+        self.iterate("file_iter")
+    }
+
+    fn iterate(&mut self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let iterator: &mut Iter = program_of(&mut self.ebpf, name)?.try_into()?;
         let link = iterator.attach()?;
         let mut file: File = iterator.take_link(link)?.into_file()?;
         let mut records = Vec::new();
         file.read_to_end(&mut records)?;
         Ok(records)
+    }
+
+    /// What of [`program::PROGRAMS`] is attached now, and what this kernel does not allow, as masks.
+    /// An iterator that is loaded counts as attached.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` cannot be read.
+    pub fn attached(&self, host: &HostRoot) -> anyhow::Result<(u64, u64)> {
+        let linked = links::attached_programs(host)?;
+        let (mut attached, mut missing) = (0, 0);
+        for (place, (name, hook, _)) in programs().enumerate() {
+            let info = self
+                .ebpf
+                .program(name)
+                .and_then(|program| program.info().ok());
+            let iterates = matches!(hook, Hook::Iterator(_));
+            if self.missing.contains(&name) {
+                missing |= 1 << place;
+            } else if info.is_some_and(|info| iterates || linked.contains(&info.id())) {
+                attached |= 1 << place;
+            }
+        }
+        Ok((attached, missing))
+    }
+
+    /// Attaches a program again that someone else detached.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn attach_again(&mut self, name: &'static str) -> Result<(), LoadError> {
+        let Some((_, hook, _)) = programs().find(|(program, ..)| *program == name) else {
+            return Err(LoadError::Object(format!("no program {name}")));
+        };
+        let program = program_of(&mut self.ebpf, name)?;
+        attach_program(program, hook, &self.cgroup).map_err(|error| LoadError::Attach {
+            program: name,
+            error: chain(&error),
+        })
+    }
+
+    /// What the flow map holds of one flow.
+    #[must_use]
+    pub fn flow(&self, key: &FlowKey) -> FlowCounters {
+        let bytes: Result<[u8; 40], _> = key.as_bytes().try_into();
+        let value = bytes.ok().and_then(|bytes| self.flows.get(&bytes, 0).ok());
+        value
+            .and_then(|value| FlowCounters::read_from_bytes(&value).ok())
+            .unwrap_or_default()
     }
 
     /// The kernel's books, as a record.
@@ -213,11 +308,6 @@ impl Kernel {
         let bytes: [u8; 16] = key.as_bytes().try_into()?;
         Ok(self.watched.insert(bytes, 1, 0)?)
     }
-
-    /// Names of the attached programs.
-    pub fn programs() -> impl Iterator<Item = &'static str> {
-        PROGRAMS.iter().map(|(name, _)| *name)
-    }
 }
 
 fn map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
@@ -248,7 +338,7 @@ fn kernel_btf() -> Result<aya::Btf, LoadError> {
     aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, LoadError> {
+fn program_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, LoadError> {
     ebpf.program_mut(name)
         .ok_or_else(|| LoadError::Object(format!("no program {name}")))
 }
@@ -259,6 +349,9 @@ pub struct Probed {
     pub program: &'static str,
     /// Whether it loads.
     pub loaded: Result<(), LoadError>,
+    /// The monitor can do without it; kernels from this version on (major, minor) have what it
+    /// needs.
+    pub optional_before: Option<(u32, u32)>,
 }
 
 /// Loads every program without attaching any, to see what this kernel and these privileges allow.
@@ -270,15 +363,33 @@ pub fn probe() -> Result<Vec<Probed>, LoadError> {
     let mut ebpf = create(Options::default())?;
     let btf = kernel_btf()?;
     let mut results = Vec::new();
-    for (name, hook) in PROGRAMS {
-        let program = program(&mut ebpf, name)?;
+    for (name, hook, need) in programs() {
+        let program = program_of(&mut ebpf, name)?;
         let loaded = load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
         results.push(Probed {
             program: name,
             loaded,
+            optional_before: match need {
+                Need::Required => None,
+                Need::Since(major, minor) => Some((major, minor)),
+            },
         });
     }
     Ok(results)
+}
+
+fn load_and_attach(
+    program: &mut Program,
+    name: &'static str,
+    btf: &aya::Btf,
+    hook: Hook,
+    cgroup: &OwnedFd,
+) -> Result<(), LoadError> {
+    load_program(program, btf, hook).map_err(|error| program_error(name, &error))?;
+    attach_program(program, hook, cgroup).map_err(|error| LoadError::Attach {
+        program: name,
+        error: chain(&error),
+    })
 }
 
 fn load_program(program: &mut Program, btf: &aya::Btf, hook: Hook) -> Result<(), ProgramError> {

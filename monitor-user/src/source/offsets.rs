@@ -5,7 +5,7 @@
 use super::btf::{Btf, BtfError};
 
 /// `(global, struct, field path)`.
-const FIELDS: [(&str, &str, &str); 37] = [
+const FIELDS: [(&str, &str, &str); 53] = [
     ("TASK_PID", "task_struct", "pid"),
     ("TASK_TGID", "task_struct", "tgid"),
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
@@ -13,6 +13,9 @@ const FIELDS: [(&str, &str, &str); 37] = [
     ("TASK_START_BOOTTIME", "task_struct", "start_boottime"),
     ("TASK_SELF_EXEC_ID", "task_struct", "self_exec_id"),
     ("TASK_EXIT_CODE", "task_struct", "exit_code"),
+    ("TASK_FLAGS", "task_struct", "flags"),
+    ("TASK_SIGNAL", "task_struct", "signal"),
+    ("SIGNAL_LIVE", "signal_struct", "live"),
     ("TASK_MM", "task_struct", "mm"),
     ("TASK_CRED", "task_struct", "cred"),
     ("TASK_NSPROXY", "task_struct", "nsproxy"),
@@ -43,6 +46,19 @@ const FIELDS: [(&str, &str, &str); 37] = [
     ("INODE_SB", "inode", "i_sb"),
     ("SUPER_BLOCK_DEV", "super_block", "s_dev"),
     ("SOCK_ERR", "sock", "sk_err"),
+    ("SOCK_FLAGS", "sock", "__sk_common.skc_flags"),
+    ("SOCK_TYPE", "sock", "sk_type"),
+    ("SOCK_PROTOCOL", "sock", "sk_protocol"),
+    ("SOCK_FAMILY", "sock", "__sk_common.skc_family"),
+    ("SOCK_STATE", "sock", "__sk_common.skc_state"),
+    ("SOCK_DADDR", "sock", "__sk_common.skc_daddr"),
+    ("SOCK_V6_DADDR", "sock", "__sk_common.skc_v6_daddr"),
+    ("SOCK_DPORT", "sock", "__sk_common.skc_dport"),
+    ("SOCK_COOKIE", "sock", "__sk_common.skc_cookie"),
+    ("SOCKET_SK", "socket", "sk"),
+    ("FILE_INODE", "file", "f_inode"),
+    ("INODE_MODE", "inode", "i_mode"),
+    ("INODE_RDEV", "inode", "i_rdev"),
 ];
 
 /// The name and the value of every offset global.
@@ -69,7 +85,7 @@ mod tests {
             .filter_map(|line| line.trim().strip_suffix(';'))
             .filter(|name| {
                 name.bytes()
-                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
             })
             .collect();
         let table: Vec<&str> = FIELDS.iter().map(|(global, ..)| *global).collect();

@@ -226,7 +226,7 @@ impl Metrics {
 
     /// Records that a full ring or map of the kernel, or the event log, could not take.
     pub fn lost(&self) -> f64 {
-        let kernel = ["ring_full", "flows_full", "unreadable"]
+        let kernel = ["ring_full", "flows_full", "unreadable", "over_budget"]
             .map(|outcome| self.sum("telltale_kernel_operations_total", &[("outcome", outcome)]));
         kernel.iter().sum::<f64>() + self.sum("telltale_event_log_dropped_lines_total", &[])
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::known::{KnownProcesses, Rendered};
 use super::{
-    Agent, AlertFields, AttributionFields, BootId, CandidateFields, Destination, ECS_VERSION, Ecs,
-    EndpointFields, EventFields, EvidenceFields, FileFields, FlowFields, GenAi, Host, Id, Line,
-    NameFields, Network, Observer, Parent, Part, Process, ProcessExtras, Rule, Source, Telltale,
-    ToolFields,
+    Agent, AlertFields, AttributionFields, BootId, BudgetFields, CandidateFields, Destination,
+    ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields, FlowFields, GenAi,
+    Host, Id, Line, NameFields, Network, Observer, Parent, Part, Process, ProcessExtras, Rule,
+    SocketFields, Source, Telltale, ToolFields,
 };
 use crate::clock::WallClock;
 use crate::core::attribute::{Attribution, Evidence, Role};
@@ -17,8 +17,8 @@ use crate::core::event::{BootNs, Endpoint, Hook, Outcome, Protocol};
 use crate::core::names::NameEvidence;
 use crate::core::policy::Judgement;
 use crate::core::report::{
-    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, ParentView,
-    ProcessEnded, ProcessStarted, ProcessView,
+    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, OverBudgetReport,
+    ParentView, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
 };
 use crate::metrics::failure_reason;
 use crate::sink::{HostInfo, file_name, plain, state_name};
@@ -32,24 +32,25 @@ impl<'a> Line<'a> {
         host: &'a HostInfo,
         processes: &'a mut KnownProcesses,
     ) -> Option<Self> {
-        match effect {
+        let (mut line, process) = match effect {
             Effect::ProcessStarted(event) if event.logged => {
-                let known = processes.of(&event.process, clock);
-                Some(process_started(event, known, clock, host))
+                (process_started(event, clock, host), &event.process)
             }
             Effect::ProcessEnded(event) if event.logged => {
-                let known = processes.of(&event.process, clock);
-                Some(process_ended(event, known, clock, host))
+                (process_ended(event, clock, host), &event.process)
             }
-            Effect::Flow(report) if report.logged => {
-                let known = processes.of(&report.process, clock);
-                Some(flow(report, known, clock, host))
+            Effect::Flow(report) if report.logged => (flow(report, clock, host), &report.process),
+            Effect::SocketOpened(report) if report.logged => {
+                (socket(report, clock, host), &report.process)
             }
+            Effect::OverBudget(report) => (over_budget(report, clock, host), &report.process),
             Effect::Alert(notice) if notice.state != AlertState::StillFiring => {
-                Some(alert(notice, clock, host))
+                return Some(alert(notice, clock, host));
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        set_process(&mut line, processes.of(process, clock));
+        Some(line)
     }
 }
 
@@ -99,6 +100,28 @@ const CONNECTION_FAILED: Kind = Kind {
     action: "connection-failed",
     outcome: Some("failure"),
     ..CONNECTION_OPENED
+};
+
+const CONNECTION_REDIRECTED: Kind = Kind {
+    types: &["connection", "info"],
+    action: "connection-redirected",
+    outcome: None,
+    ..CONNECTION_OPENED
+};
+
+const SOCKET_OPENED: Kind = Kind {
+    kind: "event",
+    category: &["network"],
+    types: &["info"],
+    action: "socket-opened",
+    dataset: "telltale.socket",
+    outcome: None,
+};
+
+const FLOWS_OVER_BUDGET: Kind = Kind {
+    action: "flows-over-budget",
+    dataset: "telltale.flow",
+    ..SOCKET_OPENED
 };
 
 const ALERT: Kind = Kind {
@@ -161,24 +184,16 @@ fn line<'a>(
 
 fn process_started<'a>(
     event: &'a ProcessStarted,
-    known: &'a Rendered,
     clock: &WallClock,
     host: &'a HostInfo,
 ) -> Line<'a> {
     let mut line = line(&PROCESS_STARTED, event.sequence, event.time, clock, host);
-    set_process(&mut line, known);
     set_judgement(&mut line, &event.judgement);
     line
 }
 
-fn process_ended<'a>(
-    event: &'a ProcessEnded,
-    known: &'a Rendered,
-    clock: &WallClock,
-    host: &'a HostInfo,
-) -> Line<'a> {
+fn process_ended<'a>(event: &'a ProcessEnded, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
     let mut line = line(&PROCESS_ENDED, event.sequence, event.time, clock, host);
-    set_process(&mut line, known);
     // As wait(2) packs it: the status in the second byte, the signal in the low seven bits.
     let signal = event.exit_code & 0x7f;
     line.process = Some(Part::Fields(Process {
@@ -193,14 +208,10 @@ fn process_ended<'a>(
     line
 }
 
-fn flow<'a>(
-    report: &'a FlowReport,
-    known: &'a Rendered,
-    clock: &WallClock,
-    host: &'a HostInfo,
-) -> Line<'a> {
+fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
     let kind = match &report.action {
         FlowAction::Opened { .. } => CONNECTION_OPENED,
+        FlowAction::Redirected { .. } => CONNECTION_REDIRECTED,
         FlowAction::Ended(FlowEnd {
             outcome: Outcome::Closed,
             ..
@@ -208,31 +219,24 @@ fn flow<'a>(
         FlowAction::Ended(_) => CONNECTION_FAILED,
     };
     let mut line = line(&kind, report.sequence, report.time, clock, host);
-    set_process(&mut line, known);
     set_judgement(&mut line, &report.judgement);
     if report.process.role_in_flow(&report.judgement) == Some(Role::Unidentified) {
         set_unidentified(&mut line, report.name());
     }
-    line.network = Some(network(report.remote));
-    line.destination = Some(Destination {
-        address: report.ip().to_string(),
-        ip: report.ip(),
-        port: report.remote.addr.port(),
-        domain: report.name(),
-        bytes: None,
-    });
+    line.network = Some(network(report));
+    line.destination = Some(destination(report.remote, report.name()));
     line.telltale.cookie = Some(report.cookie.0.to_string());
     line.telltale.name = names(&report.names, report.time);
     let mut fields = FlowFields {
         first: report.first,
-        hook: None,
-        established: None,
-        srtt_us: None,
-        retransmits: None,
-        errno: None,
+        ..FlowFields::default()
     };
     match &report.action {
-        FlowAction::Opened { hook } => fields.hook = Some(hook_name(*hook)),
+        FlowAction::Opened { hook } => fields.hook = Some(hook.name()),
+        FlowAction::Redirected { asked, asked_name } => {
+            let name = asked_name.as_ref().map(|name| &*name.name);
+            fields.asked = Some(destination(*asked, name));
+        }
         FlowAction::Ended(end) => set_end(&mut line, &mut fields, report, end, clock),
     }
     line.telltale.flow = Some(fields);
@@ -241,7 +245,7 @@ fn flow<'a>(
 
 fn set_end(
     line: &mut Line<'_>,
-    fields: &mut FlowFields,
+    fields: &mut FlowFields<'_>,
     report: &FlowReport,
     end: &FlowEnd,
     clock: &WallClock,
@@ -255,17 +259,41 @@ fn set_end(
     if let Outcome::Failed(errno) = end.outcome {
         fields.errno = errno;
     }
-    // The kernel side counts bytes and segments of TCP only: a 0 would be a claim.
+    line.source = Some(Source {
+        bytes: end.bytes_sent,
+    });
+    if let Some(destination) = &mut line.destination {
+        destination.bytes = Some(end.bytes_received);
+    }
+    // Only TCP is measured: a 0 would be a claim.
     if report.remote.protocol == Protocol::Tcp {
-        line.source = Some(Source {
-            bytes: end.bytes_sent,
-        });
-        if let Some(destination) = &mut line.destination {
-            destination.bytes = Some(end.bytes_received);
-        }
         fields.srtt_us = end.srtt_us;
         fields.retransmits = Some(end.retransmits);
     }
+}
+
+fn socket<'a>(report: &'a SocketReport, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+    let mut line = line(&SOCKET_OPENED, report.sequence, report.time, clock, host);
+    line.telltale.socket = Some(SocketFields {
+        kind: report.kind.name(),
+        protocol: report.protocol,
+        found: report.found,
+    });
+    line
+}
+
+fn over_budget<'a>(
+    report: &'a OverBudgetReport,
+    clock: &WallClock,
+    host: &'a HostInfo,
+) -> Line<'a> {
+    let kind = FLOWS_OVER_BUDGET;
+    let mut line = line(&kind, report.sequence, report.time, clock, host);
+    line.telltale.budget = Some(BudgetFields {
+        refused: report.refused,
+        refused_total: report.refused_total,
+    });
+    line
 }
 
 fn alert<'a>(notice: &'a AlertNotice, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
@@ -288,14 +316,17 @@ fn alert<'a>(notice: &'a AlertNotice, clock: &WallClock, host: &'a HostInfo) -> 
     line
 }
 
+/// Fills in what the event itself does not say of its process.
 fn set_process<'a>(line: &mut Line<'a>, known: &'a Rendered) {
-    line.process = Some(Part::Rendered(&known.process));
-    line.user = Some(Part::Rendered(&known.user));
-    line.telltale.process = Some(Part::Rendered(&known.extras));
+    let own = &mut line.telltale;
+    line.process.get_or_insert(Part::Rendered(&known.process));
+    line.user = Some(&known.user);
+    own.process.get_or_insert(Part::Rendered(&known.extras));
     if let Some(known) = &known.tool {
-        line.gen_ai = Some(Part::Rendered(&known.gen_ai));
-        line.telltale.tool = Some(Part::Rendered(&known.tool));
-        line.telltale.attribution = Some(Part::Rendered(&known.attribution));
+        line.gen_ai = Some(&known.gen_ai);
+        own.tool.get_or_insert(Part::Rendered(&known.tool));
+        own.attribution
+            .get_or_insert(Part::Rendered(&known.attribution));
     }
 }
 
@@ -444,7 +475,22 @@ fn set_judgement<'a>(line: &mut Line<'a>, judgement: &'a Judgement) {
         .map(|purpose| EndpointFields { purpose });
 }
 
-fn network(remote: Endpoint) -> Network {
+fn destination(remote: Endpoint, domain: Option<&str>) -> Destination<'_> {
+    let (ip, port) = (remote.addr.ip(), remote.addr.port());
+    Destination {
+        address: ip.to_string(),
+        ip,
+        port: (port != 0).then_some(port),
+        domain,
+        bytes: None,
+    }
+}
+
+fn network(report: &FlowReport) -> Network {
+    let remote = report.remote;
+    let accepted = FlowAction::Opened {
+        hook: Hook::Accepted,
+    };
     let iana_number = match remote.protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
@@ -458,7 +504,11 @@ fn network(remote: Endpoint) -> Network {
             "ipv6"
         },
         iana_number: iana_number.to_string(),
-        direction: "egress",
+        direction: if report.action == accepted {
+            "ingress"
+        } else {
+            "egress"
+        },
     }
 }
 
@@ -483,18 +533,12 @@ fn seconds(duration: Duration) -> f64 {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).as_secs_f64()
 }
 
-fn hook_name(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Connect => "connect",
-        Hook::Sendmsg => "sendmsg",
-    }
-}
-
 fn origin_name(origin: Origin) -> &'static str {
     match origin {
         Origin::Executed => "executed",
         Origin::Forked => "forked",
         Origin::Found => "found",
         Origin::Unknown => "unknown",
+        Origin::Kernel => "kernel",
     }
 }
