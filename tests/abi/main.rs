@@ -27,7 +27,7 @@ const PROCESS: ProcessKey = ProcessKey {
 
 /// `203.0.113.10:443`, TCP.
 const REMOTE: Remote = Remote {
-    addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 10],
+    addr: Remote::v4_mapped(0xcb00_710a_u32.to_be()),
     port: 443,
     protocol: 6,
     reserved: 0,
