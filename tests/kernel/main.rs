@@ -15,6 +15,7 @@ mod books;
 mod children;
 mod endpoints;
 mod identity;
+mod layouts;
 mod older;
 mod policy;
 mod recording;
