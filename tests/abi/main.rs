@@ -13,8 +13,8 @@ use std::mem::{offset_of, size_of};
 use monitor_common::counter::{self, COUNTERS};
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey, Remote};
 use monitor_common::record::{
-    self, DnsHead, FlowCounted, FlowEnded, FlowOpened, Header, KernelCounters, ProcessExecuted,
-    ProcessExited, ProcessForked,
+    self, DnsHead, FlowCounted, FlowEnded, FlowOpened, FlowRedirected, Header, KernelCounters,
+    OverBudget, ProcessExecuted, ProcessExited, ProcessForked, SelfChecked, SocketOpened,
 };
 use telltale::core::event::{BootNs, DecodeError, Event, Hook, Outcome, Protocol};
 use zerocopy::IntoBytes;
@@ -148,10 +148,10 @@ fn counted() -> FlowCounted {
 }
 
 #[test]
-fn sizes_are_those_of_version_1() {
+fn sizes_are_those_of_version_2() {
     assert_eq!(
         monitor_common::ABI_VERSION,
-        1,
+        2,
         "a new version needs new figures here"
     );
     let sizes = [
@@ -161,11 +161,15 @@ fn sizes_are_those_of_version_1() {
         (size_of::<FlowKey>(), 40),
         (size_of::<FlowCounters>(), 72),
         (size_of::<ProcessForked>(), 48),
-        (size_of::<ProcessExecuted>(), 96),
+        (size_of::<ProcessExecuted>(), 104),
         (size_of::<ProcessExited>(), 40),
         (size_of::<FlowOpened>(), 96),
         (size_of::<FlowEnded>(), 112),
         (size_of::<DnsHead>(), 72),
+        (size_of::<FlowRedirected>(), 88),
+        (size_of::<SocketOpened>(), 48),
+        (size_of::<OverBudget>(), 40),
+        (size_of::<SelfChecked>(), 40),
         (size_of::<FlowCounted>(), 128),
         (size_of::<KernelCounters>(), 16 + 8 * COUNTERS as usize),
     ];
@@ -246,7 +250,7 @@ fn flows_have_plain_addresses_and_named_outcomes() {
 
 #[test]
 fn unknown_kinds_and_values_are_errors() {
-    for kind in [0, 7, 63, 66, u32::MAX] {
+    for kind in [0, 10, 63, 67, u32::MAX] {
         let header = Header {
             time_ns: 1,
             kind,
