@@ -63,18 +63,21 @@ struct Bench {
     rounds: u32,
 }
 
+/// Measures one part; the text is a table with what it means.
+type Measure = fn(&Bench) -> Result<String>;
+
 /// Runs the parts that were asked for.
 ///
 /// # Errors
 ///
 /// When something cannot be built or started, or this is not root.
 pub fn run(args: &Args) -> Result<()> {
-    if shell::output(std::process::Command::new("id").arg("-u"))?.trim() != "0" {
+    if !shell::is_root()? {
         bail!("the monitor and the namespaces need root: run this as root");
     }
     let bench = Bench::build(args.rounds)?;
     let mut document = Document::open()?;
-    let parts: [(Part, &str, fn(&Bench) -> Result<String>); 4] = [
+    let parts: [(Part, &str, Measure); 4] = [
         (Part::Connects, "connects", connects::run),
         (Part::Exec, "exec", exec::run),
         (Part::Kernel, "kernel", kernel::run),

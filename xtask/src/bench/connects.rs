@@ -192,7 +192,7 @@ fn recorded(recording: &Path, pids: &[u32]) -> Result<(u64, u64)> {
 }
 
 fn from_hex(text: &str) -> Result<Vec<u8>> {
-    if text.len() % 2 != 0 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
         bail!("the recording holds no hex: {text}");
     }
     let digits = (0..text.len()).step_by(2);
