@@ -78,10 +78,10 @@ fn check_tool(event: &Event, expect: &Expect<'_>) {
 /// Runs a command in the scene to its successful end, and returns the pid it had.
 #[track_caller]
 fn run(scene: &Scene, command: &[String], words: &[&str]) -> u32 {
-    let (program, args) = command.split_first().expect("a command");
-    let mut command = scene.ns.command(program);
-    command.args(args).args(words).env("HOME", scene.dir());
-    let mut process = Running::start("layout", scene.dir(), command);
+    let mut shown = scene.ns.command(&command[0]);
+    shown.args(&command[1..]).args(words);
+    shown.env("HOME", scene.dir());
+    let mut process = Running::start("layout", scene.dir(), shown);
     process.succeed(LIFE);
     process.pid()
 }
@@ -280,14 +280,10 @@ fn an_executable_that_acts_as_another_program() {
 
 /// Lays out a Python console script as pip does, and the module that it imports.
 fn console_script(home: &Path, path: &str) -> PathBuf {
-    let asked = Command::new("python3")
-        .args([
-            "-c",
-            "import os, sys; print(os.path.realpath(sys.executable))",
-        ])
-        .output();
-    let output = asked.expect("Python plays the Python-based tools: apt-get install python3");
-    let python = String::from_utf8(output.stdout).unwrap();
+    binary::require("python3", "python3");
+    let ask = "import os, sys; print(os.path.realpath(sys.executable))";
+    let asked = Command::new("python3").args(["-c", ask]).output();
+    let python = String::from_utf8(asked.unwrap().stdout).unwrap();
     let modules = home.join("site-packages");
     fs::create_dir_all(modules.join("aider")).unwrap();
     let module = "import socket, sys\ndef main():\n    host, port = sys.argv[2].rsplit(':', 1)\n    \
@@ -348,31 +344,30 @@ fn in_the_monitors_own_mount_namespace() {
     let link = gemini(scene.dir());
     let telltale = scene.telltale().start();
     let start = |command: &mut Command| {
-        let status = command.spawn().unwrap().wait_with_output().unwrap().status;
-        assert!(status.success());
+        let mut child = command.spawn().unwrap();
+        assert!(child.wait().unwrap().success());
+        child.id()
     };
-    start(Command::new(binary::node()).arg(&link));
-    start(Command::new(&link).current_dir("/"));
-    start(
-        Command::new(binary::node())
-            .arg("gemini")
-            .current_dir(link.parent().unwrap()),
-    );
+    let folder = link.parent().unwrap();
+    let pids = [
+        start(Command::new(binary::node()).arg(&link)),
+        start(Command::new(&link).current_dir("/")),
+        start(
+            Command::new(binary::node())
+                .arg("gemini")
+                .current_dir(folder),
+        ),
+    ];
     let script = text(&scene.dir().join(program::GEMINI_SCRIPT));
-    for args in [
-        format!("[\"{}\",\"{}\"]", node(), text(&link)),
-        format!("[\"node\",\"{}\"]", text(&link)),
-        format!("[\"{}\",\"gemini\"]", node()),
-    ] {
-        let started = telltale.wait_for(&format!("process-started {args}"), |event| {
-            event.action() == "process-started"
-                && event.get("process.args").to_string() == args
-                && event
-                    .get("telltale.attribution.evidence")
-                    .to_string()
-                    .contains(&script)
-        });
-        check_tool(&started, &GEMINI);
+    for pid in pids {
+        let started = telltale.wait_for_action(pid, "process-started");
+        check_tool(
+            &started,
+            &Expect {
+                evidence: &script,
+                ..GEMINI
+            },
+        );
     }
     telltale.stop();
 }
