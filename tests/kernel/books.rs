@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use monitor_common::counter::{DELIVERED, HOOK_NAMES, OUTCOME_NAMES};
 use monitor_tests::metrics::Metrics;
-use monitor_tests::program::{self, Program};
 use monitor_tests::scene::Scene;
 use monitor_tests::tcp::TcpServer;
 
@@ -22,7 +21,7 @@ fn operations(metrics: &Metrics, hook: &str, outcome: &str) -> f64 {
 
 #[test]
 fn after_a_flood() {
-    let scene = Scene::alone();
+    let scene = Scene::new();
     let addresses: Vec<String> = (10..14)
         .map(|host| format!("203.0.113.{host}:443"))
         .collect();
@@ -30,11 +29,11 @@ fn after_a_flood() {
         .iter()
         .map(|at| TcpServer::start_dropping(&scene.ns, at))
         .collect();
-    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let tool = scene.own_tool();
     let telltale = scene.telltale().start();
     let before = telltale.metrics();
     let mut flood = scene.start(
-        &claude,
+        &tool.program,
         &["burst", &CONNECTS.to_string(), &addresses.join(",")],
     );
     flood.succeed(Duration::from_secs(60));
@@ -51,7 +50,7 @@ fn after_a_flood() {
     };
     let seen = |metrics: &Metrics| {
         metrics
-            .sum("telltale_connections_total", &[("tool", "claude-code")])
+            .sum("telltale_connections_total", &[("tool", &tool.id)])
             .unwrap_or_default()
     };
     let attempted = |metrics: &Metrics| {

@@ -132,16 +132,17 @@ fn a_program_of_no_tool_that_reaches_a_provider() {
 /// The promise to operators: a connect is one count in the scrape, within two seconds.
 #[test]
 fn a_connection_is_in_the_scrape_within_two_seconds() {
-    let scene = Scene::alone();
+    let scene = Scene::new();
     let _servers = scene.serve_https();
-    scene.dns.answer("api.anthropic.com", &[SERVER_V4]);
-    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let tool = scene.own_tool();
+    scene.dns.answer(&tool.api, &[SERVER_V4]);
     let telltale = scene.telltale().start();
-    let mut process = scene.start(&claude, &["hold", "api.anthropic.com:443", "wait"]);
+    let api = format!("{}:443", tool.api);
+    let mut process = scene.start(&tool.program, &["hold", &api, "wait"]);
     process.wait_for_output("connected");
     let connected = Instant::now();
     let labels = [
-        ("tool", "claude-code"),
+        ("tool", tool.id.as_str()),
         ("role", "main"),
         ("purpose", "api"),
         ("verdict", "expected"),

@@ -27,7 +27,7 @@ fn start_with_pid(scene: &Scene, program: &Program, words: &[&str], pid: u32) ->
 
 #[test]
 fn a_reused_pid_is_another_process() {
-    let scene = Scene::alone();
+    let scene = Scene::new();
     let _servers = scene.serve_https();
     let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
     let other = Program::native(scene.dir(), "bin/other");

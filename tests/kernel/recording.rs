@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use monitor_tests::event::Event;
 use monitor_tests::program::{self, Program};
 use monitor_tests::scene::{SERVER_V4, Scene};
-use monitor_tests::telltale::{config_file, recording, telltale};
+use monitor_tests::telltale::{recording, telltale, write_config};
 
 /// What was said of a connection, without when.
 fn judgement(event: &Event) -> String {
@@ -51,7 +51,7 @@ fn is_judged_as_the_live_run_was() {
     let live = monitor.stop();
 
     let file = recording(scene.dir()).display().to_string();
-    let config = config_file(scene.dir()).display().to_string();
+    let config = write_config(scene.dir(), "").display().to_string();
     let replay = || {
         telltale(
             scene.dir(),

@@ -13,7 +13,7 @@ const PROCESSES: usize = 300;
 
 #[test]
 fn each_of_them_has_its_executable_and_argv() {
-    let scene = Scene::alone();
+    let scene = Scene::new();
     let _servers = scene.serve_https();
     let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
     let child = Program::native(scene.dir(), "bin/short");

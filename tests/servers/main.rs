@@ -13,7 +13,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use monitor_tests::program::{self, Program};
 use monitor_tests::running::Running;
 use monitor_tests::scene::{SERVER_V4, Scene};
 use monitor_tests::telltale::free_address;
@@ -102,19 +101,22 @@ fn query(prometheus: &Server, expression: &str) -> Option<f64> {
 
 #[test]
 fn prometheus_scrapes_the_connection_of_a_tool() {
-    let scene = Scene::alone();
+    let scene = Scene::new();
     let _servers = scene.serve_https();
-    scene.dns.answer("api.anthropic.com", &[SERVER_V4]);
-    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let tool = scene.own_tool();
+    scene.dns.answer(&tool.api, &[SERVER_V4]);
     let telltale = scene.telltale().start();
     let prometheus = prometheus(scene.dir(), telltale.address);
-    let series = "telltale_connections_total{tool=\"claude-code\",role=\"main\",purpose=\"api\",\
-                  verdict=\"expected\",transport=\"tcp\"}";
+    let series = format!(
+        "telltale_connections_total{{tool=\"{}\",role=\"main\",purpose=\"api\",\
+         verdict=\"expected\",transport=\"tcp\"}}",
+        tool.id
+    );
     wait::until("a first scrape", wait::SOON, || {
         query(&prometheus, "up").filter(|&up| up > 0.0)
     });
-    scene.run(&claude, &["connect", "api.anthropic.com:443"]);
-    let ask = || query(&prometheus, series).filter(|&count| count > 0.0);
+    scene.run(&tool.program, &["connect", &format!("{}:443", tool.api)]);
+    let ask = || query(&prometheus, &series).filter(|&count| count > 0.0);
     let count = wait::until("the connection in Prometheus", wait::SOON, ask);
     assert!((count - 1.0).abs() < f64::EPSILON, "{count} connections");
     assert_eq!(
@@ -149,30 +151,34 @@ fn prometheus_finds_no_fault_with_the_metrics() {
 
 #[test]
 fn alertmanager_is_told_of_a_banned_tool_and_of_its_end() {
-    let scene = Scene::alone();
+    let scene = Scene::new();
     let pager = WebhookReceiver::start();
     let alertmanager = alertmanager(scene.dir(), &pager);
-    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let tool = scene.own_tool();
     let config = format!(
-        "[policy]\nbanned = [\"claude-code\"]\n\n[alerts]\nresend_seconds = 1\n\
+        "[policy]\nbanned = [\"{}\"]\n\n[alerts]\nresend_seconds = 1\n\
          resolve_after_seconds = 4\n\n[[alerts.alertmanager]]\nurl = \"http://{}\"\n",
-        alertmanager.address
+        tool.id, alertmanager.address
     );
     let telltale = scene.telltale().config(&config).start();
-    scene.run(&claude, &[]);
+    scene.run(&tool.program, &[]);
     let alert = wait::until("the alert in Alertmanager", wait::SOON, || {
         let alerts = alertmanager.ask("/api/v2/alerts");
         let alerts = alerts.as_array().unwrap();
         alerts
             .iter()
-            .find(|alert| alert["labels"]["tool"] == "claude-code")
+            .find(|alert| alert["labels"]["tool"] == tool.id)
             .cloned()
     });
     assert_eq!(alert["labels"]["severity"], "critical", "{alert:#}");
     assert!(alert["labels"]["alertname"].is_string(), "{alert:#}");
     assert!(alert["annotations"]["summary"].is_string(), "{alert:#}");
     let state = |state: &'static str| {
-        move |body: &Value| body["alerts"][0]["status"] == state && body["receiver"] == "pager"
+        let tool = tool.id.clone();
+        move |body: &Value| {
+            let alert = &body["alerts"][0];
+            alert["status"] == state && alert["labels"]["tool"] == tool
+        }
     };
     pager.wait_for("page", state("firing"));
     let resolved = || pager.bodies().into_iter().find(state("resolved"));

@@ -13,6 +13,7 @@
 //! - [`running`], [`program`]: processes, and tools laid out on disk as the catalog says
 //! - [`telltale`], [`event`], [`metrics`]: the monitor under test, and what it says
 //! - [`scene`]: all of it together
+//! - [`trim`]: golden cases out of recordings
 //!
 //! A test panics when something is not as it should be; it never returns an error, and it never
 //! skips itself: a missing privilege or program fails the test with a line that says what to do.
@@ -35,6 +36,7 @@ pub mod running;
 pub mod scene;
 pub mod tcp;
 pub mod telltale;
+pub mod trim;
 pub mod turn;
 pub mod wait;
 pub mod webhook;

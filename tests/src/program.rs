@@ -7,7 +7,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::binary;
 
@@ -112,6 +113,54 @@ impl Program {
         let own = own.map(|path| path.display().to_string());
         own.chain(words.iter().map(|&word| word.to_owned()))
             .collect()
+    }
+}
+
+/// A tool that exists in one scene only: what is said of it, whichever scenes and monitors there
+/// are on the host, is said of this scene.
+#[derive(Clone, Debug)]
+pub struct OwnTool {
+    /// Its id in the catalog.
+    pub id: String,
+    /// A host of its manifest with purpose `api`.
+    pub api: String,
+    /// Its executable.
+    pub program: Program,
+}
+
+impl OwnTool {
+    /// Lays out a tool in `home`, and describes it in the catalog folder [`OwnTool::catalog`].
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be laid out.
+    #[must_use]
+    pub fn lay_out(home: &Path) -> OwnTool {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!(
+            "own-{}-{}",
+            process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let program = Program::native(home, "own/tool");
+        let (exe, api) = (program.exe.display(), format!("api.{id}.example"));
+        let origin = "source = \"a test\"\ndate = 2026-11-20\nconfidence = \"guess\"\n";
+        let text = format!(
+            "schema_version = 1\nid = \"{id}\"\nname = \"Own Tool\"\nvendor = \"Own\"\n\
+             jurisdiction = \"XX\"\nkind = \"cli-agent\"\n{origin}\
+             [recognise]\nexe = [\"{exe}\"]\n\
+             [[endpoint]]\nhost = \"{api}\"\npurpose = \"api\"\n{origin}"
+        );
+        let tools = OwnTool::catalog(home).join("tools");
+        fs::create_dir_all(&tools).expect("catalog folder");
+        fs::write(tools.join(format!("{id}.toml")), text).expect("catalog file");
+        OwnTool { id, api, program }
+    }
+
+    /// Where a home's own tools are described.
+    #[must_use]
+    pub fn catalog(home: &Path) -> PathBuf {
+        home.join("catalog")
     }
 }
 

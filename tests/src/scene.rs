@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::dns::DnsServer;
 use crate::netns::NetNs;
-use crate::program::Program;
+use crate::program::{OwnTool, Program};
 use crate::running::Running;
 use crate::tcp::TcpServer;
 use crate::telltale::Options;
@@ -37,23 +37,15 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A scene that shares the host with others: look at its own processes only.
+    /// A scene that shares the host with others: look at its own processes, and at totals of its
+    /// [`OwnTool`] only.
     #[must_use]
     #[expect(
         clippy::new_without_default,
         reason = "it has effects that nobody expects of default"
     )]
     pub fn new() -> Scene {
-        Scene::with(Turn::shared())
-    }
-
-    /// A scene that has the host for itself: totals can be compared, and floods are allowed.
-    #[must_use]
-    pub fn alone() -> Scene {
-        Scene::with(Turn::alone())
-    }
-
-    fn with(turn: Turn) -> Scene {
+        let turn = Turn::shared();
         let ns = NetNs::new();
         let dns = DnsServer::start(&ns);
         let dir = temp_dir();
@@ -70,6 +62,12 @@ impl Scene {
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A tool that no other scene has. Monitors that are started later know it.
+    #[must_use]
+    pub fn own_tool(&self) -> OwnTool {
+        OwnTool::lay_out(self.dir())
     }
 
     /// A monitor, to be started by the test.

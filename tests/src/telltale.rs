@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::netns::{NetNs, RESOLVER};
+use crate::program::OwnTool;
 use crate::running::Running;
 use crate::{binary, http, wait};
 
@@ -30,8 +31,8 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// `telltale run` with its files in `dir`, listening on a free loopback port, and with the
-    /// resolver of the tests' namespaces as the host's own.
+    /// `telltale run` with its files in `dir`, listening on a free loopback port, with the
+    /// resolver of the tests' namespaces as the host's own, and knowing the [`OwnTool`]s in `dir`.
     ///
     /// # Panics
     ///
@@ -103,8 +104,13 @@ impl<'a> Options<'a> {
             }
         };
         command.args(["run", "--web.listen-address", &self.address.to_string()]);
-        command.arg("--config").arg(config_file(self.dir));
-        write_config(&config_file(self.dir), &self.config);
+        command
+            .arg("--config")
+            .arg(write_config(self.dir, &self.config));
+        let catalog = OwnTool::catalog(self.dir);
+        if catalog.exists() {
+            command.arg("--catalog").arg(catalog);
+        }
         command.arg("--events").arg(&events).args(&self.args);
         let process = Running::start("telltale", self.dir, command);
         let mut telltale = Telltale {
@@ -130,17 +136,20 @@ impl<'a> Options<'a> {
     }
 }
 
-/// The configuration that [`Options::start`] wrote, for a replay under the same policy.
+/// Writes a configuration with these sections, and with the resolver of the tests' namespaces
+/// as the host's own, to a file in `dir`.
+///
+/// # Panics
+///
+/// If it cannot be written.
 #[must_use]
-pub fn config_file(dir: &Path) -> PathBuf {
-    dir.join("telltale.toml")
-}
-
-fn write_config(path: &Path, sections: &str) {
+pub fn write_config(dir: &Path, sections: &str) -> PathBuf {
+    let path = dir.join("telltale.toml");
     let text = format!("{sections}\n[resolvers]\naddresses = [\"{RESOLVER}\"]\n");
-    fs::write(path, text).expect("config file");
+    fs::write(&path, text).expect("config file");
     // Whatever the umask: the monitor refuses a configuration that others can write.
-    fs::set_permissions(path, Permissions::from_mode(0o600)).expect("its permissions");
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its permissions");
+    path
 }
 
 /// Where [`Options::record`] writes.
