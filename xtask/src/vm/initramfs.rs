@@ -78,7 +78,7 @@ impl Initramfs {
     /// # Errors
     /// When it cannot be read, or lacks a library.
     pub fn add_program(&mut self, program: &Program) -> Result<()> {
-        self.add(guest_path(&program.to), PROGRAM_MODE, program.bytes()?);
+        self.add(guest_path(&program.to), PROGRAM_MODE, read(&program.from)?);
         for library in libraries(&program.from)? {
             self.add(guest_path(&library), PROGRAM_MODE, read(&library)?);
         }
