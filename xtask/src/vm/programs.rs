@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::Payload;
 use crate::shell;
 
-/// What the kernel tests start, besides BusyBox's own `cat`, `sh` and the like.
-const USED_BY_TESTS: [&str; 5] = ["cp", "getent", "ip", "node", "setpriv"];
+/// What the kernel tests start, besides BusyBox's own `cat` and the like.
+const USED_BY_TESTS: [&str; 7] = ["bash", "cp", "curl", "getent", "ip", "node", "setpriv"];
 
 /// Where the guest finds what cargo built; `init.sh` has it on its `PATH`.
 const BUILT: &str = "/usr/local/bin";
