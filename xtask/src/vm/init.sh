@@ -3,7 +3,7 @@
 # ended in the last line on the console.
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 export TELLTALE_BIN=/usr/local/bin/telltale STANDIN_BIN=/usr/local/bin/standin
-/bin/busybox --install -s /bin
+/bin/busybox --install -s /usr/bin 2>/dev/null
 
 mount -t proc proc /proc
 mount -t sysfs sys /sys

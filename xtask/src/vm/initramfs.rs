@@ -22,6 +22,9 @@ const MODULES: [&str; 5] = ["dummy", "inet_diag", "tcp_diag", "udp_diag", "veth"
 /// Folders that are mount points, or expected by programs.
 const FOLDERS: [&str; 7] = ["dev", "etc", "proc", "root", "run", "sys", "tmp"];
 
+/// Folders of which the one in /usr is the real one, as Debian has them.
+const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
 /// Files that programs read; `ip netns exec` puts others over them.
 const ETC: [(&str, &str); 5] = [
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
@@ -54,6 +57,10 @@ impl Initramfs {
         for folder in FOLDERS {
             self.add(folder, FOLDER_MODE, Vec::new());
         }
+        for folder in MERGED {
+            self.add(&format!("usr/{folder}"), FOLDER_MODE, Vec::new());
+            self.add(folder, LINK_MODE, format!("usr/{folder}").into());
+        }
         for (path, text) in ETC {
             self.add(path, FILE_MODE, text.into());
         }
@@ -68,7 +75,7 @@ impl Initramfs {
                 busybox.display()
             );
         }
-        self.add("bin/busybox", PROGRAM_MODE, read(&busybox)?);
+        self.add("usr/bin/busybox", PROGRAM_MODE, read(&busybox)?);
         // BusyBox's own shell would take its `ip` for the real one.
         self.add_program(&Program::of_this_machine("/bin/sh")?)
     }
@@ -78,9 +85,9 @@ impl Initramfs {
     /// # Errors
     /// When it cannot be read, or lacks a library.
     pub fn add_program(&mut self, program: &Program) -> Result<()> {
-        self.add(guest_path(&program.to), PROGRAM_MODE, program.bytes()?);
+        self.add(&guest_path(&program.to), PROGRAM_MODE, read(&program.from)?);
         for library in libraries(&program.from)? {
-            self.add(guest_path(&library), PROGRAM_MODE, read(&library)?);
+            self.add(&guest_path(&library), PROGRAM_MODE, read(&library)?);
         }
         Ok(())
     }
@@ -231,8 +238,14 @@ fn dependencies(module: &[u8]) -> Vec<String> {
         .collect()
 }
 
-fn guest_path(path: &Path) -> &str {
-    path.to_str().unwrap_or_default().trim_start_matches('/')
+/// Path in the archive of an absolute path, past the links of [`MERGED`].
+fn guest_path(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let path = path.trim_start_matches('/');
+    match path.split_once('/') {
+        Some((folder, _)) if MERGED.contains(&folder) => format!("usr/{path}"),
+        _ => path.to_owned(),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

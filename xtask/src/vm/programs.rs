@@ -2,10 +2,8 @@
 //!
 //! In: cargo, `PATH`. Out: for each program the file here and its path there.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -13,11 +11,14 @@ use serde_json::Value;
 use super::Payload;
 use crate::shell;
 
-/// What the kernel tests start, besides BusyBox's own `cat`, `sh` and the like.
-const USED_BY_TESTS: [&str; 5] = ["cp", "getent", "ip", "node", "setpriv"];
+/// What the kernel tests start, besides BusyBox's own `cat` and the like.
+const USED_BY_TESTS: [&str; 7] = ["bash", "cp", "curl", "getent", "ip", "node", "setpriv"];
 
 /// Where the guest finds what cargo built; `init.sh` has it on its `PATH`.
 const BUILT: &str = "/usr/local/bin";
+
+/// Cargo profile of what has time limits to keep, however slow the emulator is.
+const EMULATED: &str = "emulated";
 
 /// A program to take along.
 pub struct Program {
@@ -58,33 +59,11 @@ impl Program {
     }
 
     /// A target of a package, built by cargo. `kind` is `--bin` or `--test`.
-    fn built(package: &str, kind: &str, name: &str) -> Result<Program> {
+    fn built(profile: &str, package: &str, kind: &str, name: &str) -> Result<Program> {
         Ok(Program {
-            from: build(package, kind, name)?,
+            from: build(profile, package, kind, name)?,
             to: Path::new(BUILT).join(name),
         })
-    }
-
-    /// Its content without debug information, which is most of a test binary.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn bytes(&self) -> Result<Vec<u8>> {
-        let copy = env::temp_dir().join(format!("telltale-vm-{}", std::process::id()));
-        let mut strip = Command::new("strip");
-        strip
-            .arg("--strip-debug")
-            .arg("-o")
-            .arg(&copy)
-            .arg(&self.from);
-        // Without binutils, or for a file that strip does not know, the whole is taken.
-        let is_stripped = strip.output().is_ok_and(|output| output.status.success());
-        let from = if is_stripped { &copy } else { &self.from };
-        let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()));
-        if is_stripped {
-            fs::remove_file(&copy)?;
-        }
-        bytes
     }
 }
 
@@ -95,7 +74,12 @@ impl Program {
 pub fn program_check() -> Result<Payload> {
     Ok(Payload {
         command: "programs --nocapture".to_owned(),
-        programs: vec![Program::built("monitor-tests", "--test", "programs")?],
+        programs: vec![Program::built(
+            "dev",
+            "monitor-tests",
+            "--test",
+            "programs",
+        )?],
     })
 }
 
@@ -105,9 +89,9 @@ pub fn program_check() -> Result<Payload> {
 /// When something does not build, or a program that they use is not installed.
 pub fn kernel_tests() -> Result<Payload> {
     let mut programs = vec![
-        Program::built("monitor-tests", "--test", "kernel")?,
-        Program::built("monitor-tests", "--bin", "standin")?,
-        Program::built("telltale", "--bin", "telltale")?,
+        Program::built(EMULATED, "monitor-tests", "--test", "kernel")?,
+        Program::built(EMULATED, "monitor-tests", "--bin", "standin")?,
+        Program::built(EMULATED, "telltale", "--bin", "telltale")?,
     ];
     for name in USED_BY_TESTS {
         programs.push(Program::of_this_machine(name)?);
@@ -118,11 +102,11 @@ pub fn kernel_tests() -> Result<Payload> {
 }
 
 /// Lets cargo build a target of a package and returns where the executable is.
-fn build(package: &str, kind: &str, name: &str) -> Result<PathBuf> {
+fn build(profile: &str, package: &str, kind: &str, name: &str) -> Result<PathBuf> {
     println!("== building {name}");
     let mut cargo = shell::cargo();
     cargo.current_dir(shell::workspace_root()?);
-    cargo.args(["build", "-p", package, kind, name]);
+    cargo.args(["build", "--profile", profile, "-p", package, kind, name]);
     cargo.args(["--quiet", "--message-format=json-render-diagnostics"]);
     shell::output(&mut cargo)?
         .lines()
