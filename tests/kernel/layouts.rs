@@ -15,7 +15,7 @@ use monitor_tests::event::Event;
 use monitor_tests::program::{self, Program};
 use monitor_tests::running::Running;
 use monitor_tests::scene::{SERVER_V4, Scene};
-use monitor_tests::telltale::{config_file, recording, telltale};
+use monitor_tests::telltale::{recording, telltale, write_config};
 
 const LIFE: Duration = Duration::from_secs(15);
 
@@ -384,7 +384,7 @@ fn a_replay_needs_no_files() {
     fs::remove_dir_all(scene.dir().join("lib")).unwrap();
 
     let file = text(&recording(scene.dir()));
-    let config = text(&config_file(scene.dir()));
+    let config = text(&write_config(scene.dir(), ""));
     let args = ["replay", &file, "--config", &config, "--events", "-"];
     let replay = telltale(scene.dir(), &args);
     replay.expect(0, &[]);
