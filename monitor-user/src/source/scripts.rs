@@ -35,7 +35,7 @@ use crate::host::tree::Tree;
 /// interpreters that run on a large host when the monitor starts.
 const QUESTIONS_MAX: usize = 4096;
 
-/// Longest `package.json` that is read. Those of the catalog's tools have less than 20 KiB.
+/// Longest `package.json` that is read: they have a few KiB, and anyone can write a longer one.
 const PACKAGE_BYTES_MAX: usize = 256 << 10;
 
 /// The folder of npm packages.
