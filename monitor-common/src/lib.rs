@@ -13,8 +13,9 @@
 //! - Addresses are 16 bytes in network order, IPv4 as v4-mapped (`::ffff:a.b.c.d`); ports are in
 //!   host order; times are nanoseconds of `CLOCK_BOOTTIME`, which compares with the start time in
 //!   `/proc/PID/stat`.
-//! - A change of layout or meaning changes [`ABI_VERSION`]; the loader writes it into the object
-//!   and refuses an object that was built with another.
+//! - A change of layout or meaning changes [`ABI_VERSION`]: a recording holds it, and a replay
+//!   refuses another. That the committed object is of these sources, `cargo xtask build-ebpf
+//!   --check` proves on every run of CI.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -24,5 +25,5 @@ pub mod limits;
 pub mod program;
 pub mod record;
 
-/// Version of everything in this crate. Checked by the loader against the object's own copy.
+/// Version of everything in this crate.
 pub const ABI_VERSION: u32 = 2;

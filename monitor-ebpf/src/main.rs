@@ -30,12 +30,6 @@ mod process;
 mod send;
 mod socket;
 
-use kernel::Setting;
-
-/// ABI this object was built with; the loader compares it with its own.
-#[unsafe(no_mangle)]
-static ABI_VERSION: Setting = Setting::new(monitor_common::ABI_VERSION);
-
 /// `Dual MIT/GPL`: some helpers are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

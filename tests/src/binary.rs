@@ -82,12 +82,16 @@ fn from_env(name: &str) -> Option<PathBuf> {
 /// Builds one binary as `cargo test` itself would, so that it is never older than its sources,
 /// and returns where cargo says it is.
 fn build(name: &str) -> PathBuf {
-    // <target>/<profile>/deps/<this test binary>
-    let this = env::current_exe().expect("path of the test binary");
-    let target = this
+    // <target>/<profile>/deps/<this test binary>, or without `deps` for a program of this package.
+    let this = env::current_exe().expect("path of this program");
+    let profile = this
         .ancestors()
-        .nth(3)
-        .expect("a target directory above the test binary");
+        .skip(1)
+        .find(|folder| !folder.ends_with("deps"))
+        .expect("a profile directory above this program");
+    let target = profile
+        .parent()
+        .expect("a target directory above the profile");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     cargo.args([

@@ -13,12 +13,13 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// A program that the tests run, and the Debian package that has it.
-const NEEDED: [(&str, &str); 8] = [
+const NEEDED: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
     ("ps", "procps"),
     ("node", "nodejs"),
+    ("python3", "python3"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
