@@ -1,1 +1,40 @@
-//! placeholder
+//! The harness: everything a test needs to watch Telltale watch real processes.
+//!
+//! In: a test's description of a scene (names, servers, tools on disk). Out: namespaces, servers
+//! and processes that are really there, and are gone when the test ends, also when it fails.
+//!
+//! Nothing here is a mock: stand-in tools are real processes in a network namespace of their own,
+//! which ask a real DNS server and connect to real sockets. In reading order:
+//!
+//! - [`binary`]: the programs under test, built once
+//! - [`wait`]: the only way to wait: for a condition, with a limit
+//! - [`turn`]: load tests have the host for themselves
+//! - [`netns`], [`dns`], [`tcp`], [`http`], [`webhook`]: the network of a test
+//! - [`running`], [`program`]: processes, and tools laid out on disk as the catalog says
+//! - [`telltale`], [`event`], [`metrics`]: the monitor under test, and what it says
+//! - [`scene`]: all of it together
+//!
+//! A test panics when something is not as it should be; it never returns an error, and it never
+//! skips itself: a missing privilege or program fails the test with a line that says what to do.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test harness reports failure by panicking"
+)]
+
+pub mod binary;
+pub mod dns;
+pub mod event;
+pub mod http;
+pub mod metrics;
+pub mod netns;
+pub mod program;
+pub mod running;
+pub mod scene;
+pub mod tcp;
+pub mod telltale;
+pub mod turn;
+pub mod wait;
+pub mod webhook;

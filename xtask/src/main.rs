@@ -10,6 +10,7 @@ mod build_ebpf;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -29,10 +30,12 @@ struct Cli {
 enum Command {
     /// Build the kernel object from source, or prove that the committed one comes from it.
     BuildEbpf(build_ebpf::Args),
-    /// Run the test suite, or one part of it, and say how long each part took.
+    /// Run the test suite, or one part of it, and say how long it took.
     Test(test::Args),
     /// Check what the compiler cannot: layers, file headers, stray text.
     Tidy,
+    /// Check the kernel programs, or run the kernel tests, on other kernels in QEMU.
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
+        Command::Vm(args) => vm::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

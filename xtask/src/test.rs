@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the whole test suite, or one part of it.
 //!
-//! In: which part. Out: what `cargo test` prints, and how long each part took. The tests of
-//! `monitor-tests` load kernel programs and make network namespaces: where this is not root, cargo
-//! runs them, and nothing else, through sudo.
+//! In: which part. Out: what `cargo test` prints, and how long building and running took. The
+//! tests of `monitor-tests` load kernel programs and make network namespaces: where this is not
+//! root, the test programs run through sudo, while cargo and the compiler do not.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -32,40 +32,46 @@ enum Part {
     All,
 }
 
-/// Runs the part that was asked for.
+impl Part {
+    /// One selection for building and for running: another would change the features of shared
+    /// dependencies, and build them twice.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Unit => &["--workspace", "--exclude", ROOT_PACKAGE],
+            Self::Kernel => &["--package", ROOT_PACKAGE],
+            Self::All => &["--workspace"],
+        }
+    }
+}
+
+/// Builds and runs the part that was asked for.
 ///
 /// # Errors
 /// When a test fails, or root is needed and cannot be had.
 pub fn run(args: &Args) -> Result<()> {
     let root = shell::workspace_root()?;
-    let cargo_test = |arguments: &[&str]| {
-        let mut cargo = shell::cargo();
-        cargo.current_dir(&root).arg("test").args(arguments);
-        cargo
-    };
-    let mut parts = Vec::new();
-    if args.part != Part::Kernel {
-        parts.push((
-            "unit",
-            cargo_test(&["--workspace", "--exclude", ROOT_PACKAGE]),
-        ));
-    }
+    let mut test = shell::cargo();
+    test.current_dir(&root)
+        .arg("test")
+        .args(args.part.packages());
     if args.part != Part::Unit {
-        let mut kernel = cargo_test(&["--package", ROOT_PACKAGE]);
-        become_root(&mut kernel)?;
-        parts.push(("kernel", kernel));
+        become_root(&mut test)?;
     }
-    let build = cargo_test(&["--workspace", "--no-run"]);
-    parts.insert(0, ("build", build));
-
-    let mut times = Vec::new();
-    for (name, mut command) in parts {
-        let start = Instant::now();
-        shell::run(&mut command)?;
-        times.push(format!("{name} {}", seconds(start.elapsed())));
-    }
-    println!("xtask test: {}", times.join(", "));
+    let mut build = shell::cargo();
+    build
+        .current_dir(&root)
+        .args(test.get_args())
+        .arg("--no-run");
+    let build_time = timed(&mut build)?;
+    let test_time = timed(&mut test)?;
+    println!("xtask test: built in {build_time:.1?}, ran in {test_time:.1?}");
     Ok(())
+}
+
+fn timed(command: &mut Command) -> Result<Duration> {
+    let start = Instant::now();
+    shell::run(command)?;
+    Ok(start.elapsed())
 }
 
 /// Makes cargo run the test programs as root: at once where this is root, else through sudo.
@@ -92,8 +98,4 @@ fn become_root(cargo: &mut Command) -> Result<()> {
     let path = std::env::var("PATH").unwrap_or_default();
     cargo.env(runner, format!("sudo -E env PATH={path}"));
     Ok(())
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
 }

@@ -52,9 +52,11 @@ pub const RULES: [Rule; 8] = [
         forbidden: &[
             "crate::cli",
             "crate::config",
+            "crate::doctor",
             "crate::host",
             "crate::metrics",
             "crate::pipeline",
+            "crate::run",
             "crate::sink",
             "crate::source",
         ],
@@ -63,7 +65,12 @@ pub const RULES: [Rule; 8] = [
     Rule {
         modules: &["source", "host", "sink", "config", "metrics"],
         except: &[],
-        forbidden: &["crate::pipeline", "crate::cli"],
+        forbidden: &[
+            "crate::cli",
+            "crate::doctor",
+            "crate::pipeline",
+            "crate::run",
+        ],
         why: "imports run one way, main → pipeline → sink and source → core",
     },
     Rule {

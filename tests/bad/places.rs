@@ -1,0 +1,133 @@
+//! Hosts that lack something, or have too little of it.
+//!
+//! In: a mount namespace per test in which BTF, cgroup v2 or free disk space is missing.
+//! Out: the remedy; or, where it can go on, that it goes on and counts.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+
+use monitor_tests::binary;
+use monitor_tests::event::Event;
+use monitor_tests::http;
+use monitor_tests::metrics::Metrics;
+use monitor_tests::program::{self, Program};
+use monitor_tests::running::Running;
+use monitor_tests::scene::{Scene, temp_dir};
+use monitor_tests::telltale::{Ended, free_address, run_to_end, telltale};
+use monitor_tests::wait;
+
+/// A shell in its own mount namespace that does `prepare`, then becomes the monitor.
+///
+/// The words after the script are `$0` and `$@`.
+fn in_own_mounts(prepare: &str, args: &[&str]) -> Command {
+    binary::require_root();
+    binary::require("unshare", "util-linux");
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+    ]);
+    command.args(["sh", "-ec", &format!("{prepare}\nexec \"$0\" \"$@\"")]);
+    command.arg(binary::telltale()).args(args);
+    command
+}
+
+#[track_caller]
+fn run_where(prepare: &str) -> Ended {
+    let (dir, address) = (temp_dir(), free_address().to_string());
+    let args = ["run", "--web.listen-address", &address];
+    run_to_end(dir.path(), in_own_mounts(prepare, &args))
+}
+
+#[test]
+fn a_kernel_without_btf() {
+    run_where("mount -t tmpfs none /sys/kernel/btf").expect(2, &["BTF", "/sys/kernel/btf/vmlinux"]);
+}
+
+/// Where no cgroup v2 tree is mounted, the monitor mounts one for itself alone.
+#[test]
+fn a_host_without_cgroup2() {
+    let scene = Scene::new();
+    let _servers = scene.serve_https();
+    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    // `ip netns exec` gives it a fresh /sys, without the trees that are mounted below the host's.
+    let telltale = scene.telltale().inside(&scene.ns).start();
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", telltale.process.pid())).unwrap();
+    assert!(
+        !mounts.contains(" /sys/fs/cgroup"),
+        "the test hides the host's cgroups: {mounts}"
+    );
+    let pid = scene.run(&claude, &["connect", "203.0.113.10:443"]);
+    telltale.wait_for_action(pid, "connection-opened");
+    telltale.stop();
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    binary::require_root();
+    let (dir, taken) = (temp_dir(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = taken.local_addr().unwrap().to_string();
+    telltale(dir.path(), &["run", "--web.listen-address", &address])
+        .expect(2, &[&address, "Address already in use"]);
+}
+
+#[test]
+fn an_event_log_in_a_folder_that_is_not_there() {
+    binary::require_root();
+    let (dir, address) = (temp_dir(), free_address().to_string());
+    let events = dir.path().join("none/events.ndjson").display().to_string();
+    telltale(
+        dir.path(),
+        &["run", "--web.listen-address", &address, "--events", &events],
+    )
+    .expect(2, &[&events]);
+}
+
+/// The event log's file system is full: it goes on, metrics and all, counts what it drops, and
+/// what is in the log is whole lines.
+#[test]
+fn a_full_disk() {
+    let scene = Scene::new();
+    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let disk = scene.dir().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let (disk, address) = (disk.display().to_string(), free_address());
+    let prepare = format!("mount -t tmpfs -o size=16k none {disk}");
+    let events = format!("{disk}/events.ndjson");
+    let listen = address.to_string();
+    let args = ["run", "--web.listen-address", &listen, "--events", &events];
+    let mut monitor = Running::start("full", scene.dir(), in_own_mounts(&prepare, &args));
+    wait::until("telltale is ready", wait::START, || {
+        assert!(monitor.status().is_none(), "{}", monitor.describe());
+        http::get(address, "/-/ready")
+            .is_ok_and(|response| response.status == 200)
+            .then_some(())
+    });
+    // Long arguments make long lines: a few dozen events fill the disk.
+    let padding = "x".repeat(900);
+    for _ in 0..20 {
+        scene.run(&claude, &["number", &padding]);
+    }
+    let metrics = wait::until("write errors are counted", wait::SOON, || {
+        let metrics = Metrics::parse(&http::get(address, "/metrics").ok()?.body);
+        let errors = metrics.sum("telltale_event_log_write_errors_total", &[])?;
+        (errors > 0.0).then_some(metrics)
+    });
+    let started = [("tool", "claude-code")];
+    assert!(metrics.get("telltale_processes_started_total", &started) >= 20.0);
+    let seen = format!("/proc/{}/root{events}", monitor.pid());
+    let log = fs::read_to_string(seen).unwrap();
+    assert!(!Event::parse_log(&log).is_empty());
+    monitor.terminate();
+    monitor.succeed(wait::SOON);
+    assert!(
+        !monitor.stderr().contains("panicked"),
+        "{}",
+        monitor.describe()
+    );
+}

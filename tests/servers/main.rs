@@ -1,0 +1,185 @@
+//! A real Prometheus scrapes, a real Alertmanager receives: asked over their own APIs.
+//!
+//! In: Debian's `prometheus` and `prometheus-alertmanager`, on loopback ports. Out: what they hold.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests report failure by panicking, in their helpers too"
+)]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use monitor_tests::program::{self, Program};
+use monitor_tests::running::Running;
+use monitor_tests::scene::{SERVER_V4, Scene};
+use monitor_tests::telltale::free_address;
+use monitor_tests::webhook::WebhookReceiver;
+use monitor_tests::{binary, http, wait};
+use serde_json::Value;
+
+/// A server of somebody else's, with an HTTP API.
+struct Server {
+    address: SocketAddr,
+    _process: Running,
+}
+
+impl Server {
+    /// Starts a program that listens on `--web.listen-address` and serves `/-/ready`.
+    #[track_caller]
+    fn start(program: &str, dir: &Path, args: &[&str]) -> Server {
+        binary::require(program, program);
+        let address = free_address();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", program]).args(args);
+        command.arg(format!("--web.listen-address={address}"));
+        let mut process = Running::start(program, dir, command);
+        wait::until(&format!("{program} is ready"), wait::START, || {
+            assert!(process.status().is_none(), "{}", process.describe());
+            let ready = http::get(address, "/-/ready");
+            ready
+                .is_ok_and(|response| response.status == 200)
+                .then_some(())
+        });
+        Server {
+            address,
+            _process: process,
+        }
+    }
+
+    /// The answer to an API call.
+    #[track_caller]
+    fn ask(&self, path: &str) -> Value {
+        let response = http::get(self.address, path).unwrap();
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
+        serde_json::from_str(&response.body).unwrap()
+    }
+}
+
+fn prometheus(dir: &Path, target: SocketAddr) -> Server {
+    let config = dir.join("prometheus.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\n\
+         scrape_configs: [{{job_name: telltale, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    );
+    fs::write(&config, text).unwrap();
+    let config = format!("--config.file={}", config.display());
+    let storage = format!("--storage.tsdb.path={}", dir.join("prometheus").display());
+    Server::start("prometheus", dir, &[&config, &storage])
+}
+
+/// Alertmanager passes on to a webhook at once, as a pager would be told.
+fn alertmanager(dir: &Path, pager: &WebhookReceiver) -> Server {
+    let config = dir.join("alertmanager.yml");
+    let text = format!(
+        "route: {{receiver: pager, group_wait: 0s, group_interval: 1s, group_by: ['...']}}\n\
+         receivers: [{{name: pager, webhook_configs: [{{url: '{}'}}]}}]\n",
+        pager.url()
+    );
+    fs::write(&config, text).unwrap();
+    let config = format!("--config.file={}", config.display());
+    let storage = format!("--storage.path={}", dir.join("alertmanager").display());
+    let args = [config.as_str(), &storage, "--cluster.listen-address="];
+    Server::start("prometheus-alertmanager", dir, &args)
+}
+
+/// The value of an instant query with one result.
+fn query(prometheus: &Server, expression: &str) -> Option<f64> {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    let expression: String = expression.bytes().map(encode).collect();
+    let answer = prometheus.ask(&format!("/api/v1/query?query={expression}"));
+    answer["data"]["result"][0]["value"][1]
+        .as_str()?
+        .parse()
+        .ok()
+}
+
+#[test]
+fn prometheus_scrapes_the_connection_of_a_tool() {
+    let scene = Scene::alone();
+    let _servers = scene.serve_https();
+    scene.dns.answer("api.anthropic.com", &[SERVER_V4]);
+    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let telltale = scene.telltale().start();
+    let prometheus = prometheus(scene.dir(), telltale.address);
+    let series = "telltale_connections_total{tool=\"claude-code\",role=\"main\",purpose=\"api\",\
+                  verdict=\"expected\",transport=\"tcp\"}";
+    wait::until("a first scrape", wait::SOON, || {
+        query(&prometheus, "up").filter(|&up| up > 0.0)
+    });
+    scene.run(&claude, &["connect", "api.anthropic.com:443"]);
+    let ask = || query(&prometheus, series).filter(|&count| count > 0.0);
+    let count = wait::until("the connection in Prometheus", wait::SOON, ask);
+    assert!((count - 1.0).abs() < f64::EPSILON, "{count} connections");
+    assert_eq!(
+        query(&prometheus, "max(telltale_books_remainder)"),
+        Some(0.0)
+    );
+    let targets = prometheus.ask("/api/v1/targets");
+    assert_eq!(
+        targets["data"]["activeTargets"][0]["health"], "up",
+        "{targets:#}"
+    );
+}
+
+#[test]
+fn prometheus_finds_no_fault_with_the_metrics() {
+    let scene = Scene::new();
+    binary::require("promtool", "prometheus");
+    let telltale = scene.telltale().start();
+    let scrape = scene.dir().join("scrape");
+    fs::write(&scrape, telltale.get("/metrics").unwrap().body).unwrap();
+    let check = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(fs::File::open(&scrape).unwrap())
+        .output()
+        .unwrap();
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stderr)
+    );
+}
+
+#[test]
+fn alertmanager_is_told_of_a_banned_tool_and_of_its_end() {
+    let scene = Scene::alone();
+    let pager = WebhookReceiver::start();
+    let alertmanager = alertmanager(scene.dir(), &pager);
+    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let config = format!(
+        "[policy]\nbanned = [\"claude-code\"]\n\n[alerts]\nresend_seconds = 1\n\
+         resolve_after_seconds = 4\n\n[[alerts.alertmanager]]\nurl = \"http://{}\"\n",
+        alertmanager.address
+    );
+    let telltale = scene.telltale().config(&config).start();
+    scene.run(&claude, &[]);
+    let alert = wait::until("the alert in Alertmanager", wait::SOON, || {
+        let alerts = alertmanager.ask("/api/v2/alerts");
+        let alerts = alerts.as_array().unwrap();
+        alerts
+            .iter()
+            .find(|alert| alert["labels"]["tool"] == "claude-code")
+            .cloned()
+    });
+    assert_eq!(alert["labels"]["severity"], "critical", "{alert:#}");
+    assert!(alert["labels"]["alertname"].is_string(), "{alert:#}");
+    assert!(alert["annotations"]["summary"].is_string(), "{alert:#}");
+    let state = |state: &'static str| {
+        move |body: &Value| body["alerts"][0]["status"] == state && body["receiver"] == "pager"
+    };
+    pager.wait_for("page", state("firing"));
+    let resolved = || pager.bodies().into_iter().find(state("resolved"));
+    wait::until(
+        "the all-clear at the pager",
+        Duration::from_secs(20),
+        resolved,
+    );
+    telltale.stop();
+}

@@ -1,0 +1,166 @@
+//! `cargo xtask vm`: the kernel programs on kernels that this machine does not run.
+//!
+//! In: Debian's kernel packages, fetched by apt from this machine's own mirror; QEMU, BusyBox and
+//! the test programs that cargo builds. Out: per kernel a verdict and the console's text under
+//! target/vm; after a run over all default kernels also docs/kernel-support.md.
+//!
+//! A kernel boots straight into an initramfs that holds BusyBox, the programs and their shared
+//! libraries; nothing is installed and the guest has no network and no disk. Without KVM all is
+//! emulated, which takes some ten seconds per kernel.
+
+mod apt;
+mod guest;
+mod initramfs;
+mod kernel;
+mod programs;
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+use guest::{Boot, Machine};
+use initramfs::Initramfs;
+use kernel::Kernel;
+use programs::Program;
+
+/// Everything that is fetched or written, under the workspace's root.
+const FOLDER: &str = "target/vm";
+
+/// What was asked for.
+#[derive(clap::Args)]
+pub struct VmArgs {
+    /// A version that Debian has, such as 6.1, or `sid` for its newest kernel
+    #[arg(value_name = "KERNEL", default_values = kernel::DEFAULT)]
+    kernels: Vec<String>,
+    /// Run the kernel tests of monitor-tests instead of the check of each program
+    #[arg(long)]
+    tests: bool,
+    /// Run a shell command instead
+    #[arg(long, value_name = "COMMAND", conflicts_with = "tests")]
+    cmd: Option<String>,
+    /// Take a program of this machine along, by name or path, with its shared libraries
+    #[arg(long = "with", value_name = "PROGRAM")]
+    with: Vec<String>,
+    /// Give up on a kernel after this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+    /// QEMU's accelerator: `kvm` is faster where it works
+    #[arg(long, value_name = "NAME", default_value = "tcg")]
+    accel: String,
+    /// Further arguments of the tests or the command
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+/// What runs in the guest.
+struct Payload {
+    /// For the guest's shell.
+    command: String,
+    programs: Vec<Program>,
+}
+
+/// Boots each kernel, runs the payload there, and judges.
+///
+/// # Errors
+/// When something is missing on this machine, and when a kernel fails.
+pub fn run(args: &VmArgs) -> Result<()> {
+    let root = shell::workspace_root()?;
+    let folder = root.join(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+    let payload = payload(args)?;
+    let mut report = support::Report::default();
+    let mut failed = Vec::new();
+    for name in &args.kernels {
+        let kernel = Kernel::find(&folder, name)?;
+        println!("== {name}: {}", kernel.package_version);
+        let begin = Instant::now();
+        let (boot, console) = boot(&folder, &kernel, &payload, args)?;
+        let verdict = boot.verdict();
+        println!(
+            "== {name}: {verdict} after {:.0} s; console in {}",
+            begin.elapsed().as_secs_f32(),
+            console.strip_prefix(&root).unwrap_or(&console).display()
+        );
+        report.add(&kernel, &boot);
+        if !boot.is_success() {
+            failed.push(name.as_str());
+        }
+    }
+    if is_whole_check(args) {
+        report.write(&root)?;
+    }
+    if !failed.is_empty() {
+        bail!("failed on {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Whether this is the run that the documentation tells of.
+fn is_whole_check(args: &VmArgs) -> bool {
+    !args.tests && args.cmd.is_none() && args.kernels == kernel::DEFAULT
+}
+
+fn payload(args: &VmArgs) -> Result<Payload> {
+    let mut payload = if let Some(command) = &args.cmd {
+        Payload {
+            command: command.clone(),
+            programs: Vec::new(),
+        }
+    } else if args.tests {
+        programs::kernel_tests()?
+    } else {
+        programs::program_check()?
+    };
+    for arg in &args.args {
+        payload.command.push(' ');
+        payload.command.push_str(&quoted(arg));
+    }
+    for name in &args.with {
+        payload.programs.push(Program::of_this_machine(name)?);
+    }
+    Ok(payload)
+}
+
+/// One word for the shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Runs the payload on one kernel. Returns what came of it, and the file with the whole console.
+fn boot(
+    folder: &Path,
+    kernel: &Kernel,
+    payload: &Payload,
+    args: &VmArgs,
+) -> Result<(Boot, PathBuf)> {
+    let mut initramfs = Initramfs::default();
+    initramfs.add_base(&payload.command)?;
+    initramfs.add_modules(kernel)?;
+    for program in &payload.programs {
+        initramfs.add_program(program)?;
+    }
+    let image = folder.join("initramfs.cpio");
+    initramfs.write(&image)?;
+    let console = folder.join(format!("{}.log", kernel.name));
+    let machine = Machine {
+        accelerator: args.accel.clone(),
+        limit_seconds: args.timeout,
+    };
+    let boot = machine.boot(&kernel.image, &image, &console)?;
+    Ok((boot, console))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_words_in_the_shell() {
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,149 @@
+//! Packages of another Debian suite, without touching this machine's own apt.
+//!
+//! In: the mirrors that this machine is already set up with. Out: a private apt root per suite
+//! under the cache folder, and .deb files whose signatures and digests apt has checked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// Who may sign Debian's indices; part of the package debian-archive-keyring.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// A suite's own apt root.
+pub struct Suite {
+    folder: PathBuf,
+}
+
+impl Suite {
+    /// Prepares the suite `name` under `cache` and fetches its index.
+    ///
+    /// # Errors
+    /// When this machine has no Debian mirror, or the index cannot be fetched and verified.
+    pub fn open(cache: &Path, name: &str) -> Result<Suite> {
+        let suite = Suite {
+            folder: cache.join("apt").join(name),
+        };
+        for folder in [
+            "etc/apt.conf.d",
+            "etc/preferences.d",
+            "state/lists/partial",
+            "cache",
+        ] {
+            fs::create_dir_all(suite.folder.join(folder))
+                .with_context(|| format!("{}", suite.folder.display()))?;
+        }
+        let mirror = mirror(name.ends_with("-security"))?;
+        let source = format!("deb [signed-by={KEYRING}] {mirror} {name} main\n");
+        suite.write("etc/sources.list", &source)?;
+        suite.write("state/status", "")?;
+        shell::run(suite.apt("apt-get").args(["-qq", "update"]))?;
+        Ok(suite)
+    }
+
+    /// Names of all packages that begin with `prefix`.
+    ///
+    /// # Errors
+    /// When apt fails.
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = shell::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(String::from).collect())
+    }
+
+    /// Version of a package, as `apt-get download` would fetch it.
+    ///
+    /// # Errors
+    /// When the suite does not have it.
+    pub fn version(&self, package: &str) -> Result<String> {
+        let show =
+            shell::output(
+                self.apt("apt-cache")
+                    .args(["show", "--no-all-versions", package]),
+            )?;
+        let version = show.lines().find_map(|line| line.strip_prefix("Version: "));
+        Ok(version
+            .with_context(|| format!("apt tells no version of {package}"))?
+            .to_owned())
+    }
+
+    /// Fetches packages and unpacks them into `folder`.
+    ///
+    /// # Errors
+    /// When a package is not there, or is not what the suite's index says.
+    pub fn unpack(&self, packages: &[String], folder: &Path) -> Result<()> {
+        let archives = self.folder.join("archives");
+        if archives.exists() {
+            fs::remove_dir_all(&archives).with_context(|| format!("{}", archives.display()))?;
+        }
+        fs::create_dir_all(&archives).with_context(|| format!("{}", archives.display()))?;
+        let mut download = self.apt("apt-get");
+        shell::run(
+            download
+                .current_dir(&archives)
+                .args(["-qq", "download"])
+                .args(packages),
+        )?;
+        for archive in fs::read_dir(&archives)? {
+            shell::run(
+                Command::new("dpkg-deb")
+                    .arg("-x")
+                    .arg(archive?.path())
+                    .arg(folder),
+            )?;
+        }
+        fs::remove_dir_all(&archives).with_context(|| format!("{}", archives.display()))
+    }
+
+    /// An apt program that knows this suite alone.
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (key, folder) in [
+            ("Dir::Etc", "etc"),
+            ("Dir::State", "state"),
+            ("Dir::State::status", "state/status"),
+            ("Dir::Cache", "cache"),
+        ] {
+            let path = self.folder.join(folder);
+            command.arg("-o").arg(format!("{key}={}", path.display()));
+        }
+        // Descriptions are not read, and apt's own user may not enter this folder.
+        command.args(["-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User="]);
+        command
+    }
+
+    fn write(&self, file: &str, text: &str) -> Result<()> {
+        let path = self.folder.join(file);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// The mirror for a suite: of those that this machine uses, the one for (or not for) security
+/// updates.
+fn mirror(security: bool) -> Result<String> {
+    let mut list = Command::new("apt-get");
+    list.args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI)",
+        "Created-By: Packages",
+    ]);
+    let mirrors = shell::output(&mut list).context("kernels come as Debian packages, by apt")?;
+    match mirrors
+        .lines()
+        .find(|uri| uri.contains("-security") == security)
+    {
+        Some(uri) => Ok(uri.trim_end_matches('/').to_owned()),
+        None => bail!(
+            "apt has no index of a Debian {} here: add one to its sources and `apt-get update`",
+            if security {
+                "security mirror"
+            } else {
+                "mirror"
+            }
+        ),
+    }
+}
