@@ -20,7 +20,7 @@ use std::time::Duration;
 use monitor_tests::dns::DnsServer;
 use monitor_tests::netns::NetNs;
 use monitor_tests::program::{self, Program};
-use monitor_tests::scene::{SERVER_V4, Scene};
+use monitor_tests::scene::{SERVER_V4, Scene, temp_dir};
 use monitor_tests::telltale::Telltale;
 use monitor_tests::webhook::WebhookReceiver;
 
@@ -138,4 +138,36 @@ fn with_a_sink_the_watch_sees_it() {
     assert!(after.connects > before.connects, "{before:?} {after:?}");
     assert!(after.datagrams > before.datagrams, "{before:?} {after:?}");
     assert!(quiet.dns.asked().contains(&"hooks.example".to_owned()));
+}
+
+/// The counters count: over IPv4 and IPv6, TCP and UDP, and each name that is asked for.
+#[test]
+fn the_watch_sees_every_kind_of_traffic() {
+    let quiet = Quiet::new();
+    let dir = temp_dir();
+    let tool = Program::native(dir.path(), "bin/tool");
+    let play = |words: &[&str]| {
+        let before = quiet.traffic();
+        let argv = tool.argv(words);
+        let output = quiet
+            .ns
+            .command(&argv[0])
+            .args(&argv[1..])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let after = quiet.traffic();
+        (
+            after.connects - before.connects,
+            after.datagrams - before.datagrams,
+            after.names_asked - before.names_asked,
+        )
+    };
+    // Nobody listens: an attempt counts as well.
+    assert_eq!(play(&["connect-fails", "203.0.113.10:443"]), (1, 0, 0));
+    assert_eq!(play(&["connect-fails", "[2001:db8::10]:443"]), (1, 0, 0));
+    assert_eq!(play(&["datagram", "203.0.113.10:53"]), (0, 1, 0));
+    assert_eq!(play(&["datagram", "[2001:db8::10]:53"]), (0, 1, 0));
+    // A question for each family, and an answer to each, from the same namespace.
+    assert_eq!(play(&["connect-fails", "none.example:443"]), (0, 4, 2));
 }

@@ -34,15 +34,27 @@ impl Turn {
     }
 
     fn take(lock: fn(&File) -> Result<(), TryLockError>) -> Turn {
-        let path = env::temp_dir().join("telltale-tests.lock");
-        let file = File::create(&path).expect("lock file in the temp directory");
-        wait::until("a turn among the kernel tests", PATIENCE, || {
-            match lock(&file) {
-                Ok(()) => Some(()),
-                Err(TryLockError::WouldBlock) => None,
-                Err(TryLockError::Error(error)) => panic!("lock {}: {error}", path.display()),
-            }
-        });
-        Turn { _lock: file }
+        // Whoever waits for the host holds the gate, so that nobody overtakes one who wants it
+        // alone.
+        let gate = locked("telltale-tests.gate", File::try_lock);
+        let turn = Turn {
+            _lock: locked("telltale-tests.lock", lock),
+        };
+        drop(gate);
+        turn
     }
+}
+
+/// Opens and locks a file in the temp directory; the lock ends with the file.
+fn locked(name: &str, lock: fn(&File) -> Result<(), TryLockError>) -> File {
+    let path = env::temp_dir().join(name);
+    let file = File::create(&path).expect("lock file in the temp directory");
+    wait::until("a turn among the kernel tests", PATIENCE, || {
+        match lock(&file) {
+            Ok(()) => Some(()),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(error)) => panic!("lock {}: {error}", path.display()),
+        }
+    });
+    file
 }
