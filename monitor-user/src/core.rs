@@ -8,6 +8,7 @@ pub mod alert;
 pub mod attribute;
 pub mod catalog;
 pub mod collector;
+pub mod coverage;
 pub mod event;
 #[cfg(test)]
 mod fixture;
@@ -16,4 +17,5 @@ pub mod names;
 pub mod policy;
 pub mod process;
 pub mod report;
+pub mod told;
 pub mod wire;

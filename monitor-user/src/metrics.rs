@@ -19,11 +19,13 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 
 use crate::clock::WallClock;
+use crate::core::alert;
 use crate::core::attribute::Role;
-use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome};
+use crate::core::coverage::Gap;
+use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome, Protocol};
 use crate::core::report::{
-    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Limit, Origin,
-    ProcessEnded, ProcessStarted, ProcessView,
+    AlertNotice, AlertState, CoverageReport, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted,
+    Limit, Origin, OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
 };
 use define::{Counter, Definer, Gauge, Histogram, Label, Mirror};
 use labels::*;
@@ -104,6 +106,7 @@ pub struct Metrics {
     processes: Processes,
     alerts: Alerts,
     names: Names,
+    coverage: Coverage,
     kernel: Kernel,
     line: Line,
     outputs: Outputs,
@@ -124,6 +127,7 @@ impl Metrics {
         let processes = Processes::define(&mut define)?;
         let alerts = Alerts::define(&mut define)?;
         let names = Names::define(&mut define)?;
+        let coverage = Coverage::define(&mut define)?;
         let kernel = Kernel::define(&mut define)?;
         let line = Line::define(&mut define)?;
         let outputs = Outputs::define(&mut define)?;
@@ -138,6 +142,7 @@ impl Metrics {
             processes,
             alerts,
             names,
+            coverage,
             kernel,
             line,
             outputs,
@@ -151,6 +156,9 @@ impl Metrics {
             Effect::ProcessEnded(event) => self.process_ended(event),
             Effect::Flow(report) => self.flow(report, clock),
             Effect::FlowsCounted(counted) => self.flows_counted(counted),
+            Effect::SocketOpened(report) => self.socket_opened(report),
+            Effect::OverBudget(report) => self.over_budget(report),
+            Effect::Coverage(report) => self.coverage.record(report),
             Effect::Alert(notice) => self.alerts.record(notice),
             Effect::Books(books) => self.kernel.record(books),
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),
@@ -264,8 +272,19 @@ impl Metrics {
                 let source = report.names.first().map_or(NONE, |name| name.source.name());
                 self.names.flow_names.increment([source]);
             }
+            FlowAction::Redirected { .. } => self.traffic.redirected.increment([tool]),
             FlowAction::Ended(end) => self.traffic.ended(tool, report, end),
         }
+    }
+
+    fn socket_opened(&self, report: &SocketReport) {
+        let (tool, _) = self.who(&report.process);
+        self.traffic.sockets.increment([tool, report.kind.name()]);
+    }
+
+    fn over_budget(&self, report: &OverBudgetReport) {
+        let (tool, _) = self.who(&report.process);
+        self.traffic.over_budget.add([tool], report.refused);
     }
 
     /// Bytes are counted here and not at the end of each flow: the flow map counts every
@@ -284,7 +303,10 @@ impl Metrics {
         }
         self.traffic.transmit_bytes.add([tool], delta.bytes_sent);
         self.traffic.receive_bytes.add([tool], delta.bytes_received);
-        self.traffic.datagrams.add([tool], delta.datagrams);
+        // Of TCP, the kernel side counts here what no connect() announced: peers that connected.
+        if counted.remote.protocol != Protocol::Tcp {
+            self.traffic.datagrams.add([tool], delta.datagrams);
+        }
     }
 
     fn seen(&self, tool: &str, time: BootNs, clock: &WallClock) {
@@ -354,6 +376,9 @@ struct Traffic {
     receive_bytes: Counter<1>,
     duration: Histogram<1>,
     datagrams: Counter<1>,
+    redirected: Counter<1>,
+    sockets: Counter<2>,
+    over_budget: Counter<1>,
 }
 
 impl Traffic {
@@ -362,8 +387,9 @@ impl Traffic {
         Ok(Traffic {
             connections: define.counter(
                 "telltale_connections_total",
-                "Flows that processes opened: connect() calls, and first datagrams to an address \
-                 given with the send.",
+                "Flows: connect() calls, first datagrams to an address given with the send, first \
+                 packets that no call announced, and first answers to each address that connected \
+                 to the process (of tools, verdict `served`).",
                 [TOOL, ROLE, PURPOSE, VERDICT, TRANSPORT],
             )?,
             failures: define.counter(
@@ -373,12 +399,14 @@ impl Traffic {
             )?,
             transmit_bytes: define.counter(
                 "telltale_transmit_bytes_total",
-                "TCP payload bytes that remotes acknowledged, counted when a connection ends.",
+                "Payload bytes of flows that processes opened: of TCP, what remotes acknowledged; \
+                 else what was sent. Those of a connected socket count when it is closed.",
                 [TOOL],
             )?,
             receive_bytes: define.counter(
                 "telltale_receive_bytes_total",
-                "TCP payload bytes received, counted when a connection ends.",
+                "Payload bytes received in flows that processes opened. Those of a connected \
+                 socket count when it is closed.",
                 [TOOL],
             )?,
             duration: define.histogram(
@@ -390,6 +418,23 @@ impl Traffic {
             datagrams: define.counter(
                 "telltale_datagrams_total",
                 "Datagrams sent to an address given with the send.",
+                [TOOL],
+            )?,
+            redirected: define.counter(
+                "telltale_flows_redirected_total",
+                "Flows whose packets go elsewhere than their process asked, once for each \
+                 destination of a program image.",
+                [TOOL],
+            )?,
+            sockets: define.counter(
+                "telltale_sockets_opened_total",
+                "Sockets and devices that can send without asking for a destination. Those that \
+                 are found open count once for each program image and kind.",
+                [TOOL, SOCKET_KIND],
+            )?,
+            over_budget: define.counter(
+                "telltale_flows_over_budget_total",
+                "New flows without a record of their own, of processes that opened too many.",
                 [TOOL],
             )?,
         })
@@ -509,7 +554,8 @@ impl Alerts {
             )?,
             firing: define.gauge("telltale_alerts_firing", "Alerts that fire now.", [RULE])?,
         };
-        for rule in ALERT_RULES {
+        // At 0 from the start, so that the first alert is an increase.
+        for rule in alert::RULES {
             alerts.firing.set([rule], 0);
             for severity in SEVERITIES {
                 alerts.total.add([rule, severity.name()], 0);
@@ -556,6 +602,55 @@ impl Names {
             names.dns_messages.add([outcome.name()], 0);
         }
         Ok(names)
+    }
+}
+
+/// Whether everything was seen.
+struct Coverage {
+    complete: Gauge<0>,
+    gaps: Gauge<1>,
+    /// Gaps that have a series.
+    shown: Mutex<BTreeSet<Gap>>,
+}
+
+impl Coverage {
+    fn define(define: &mut Definer) -> prometheus::Result<Self> {
+        let text = "No unexpected contact is claimed only for times at which coverage is complete.";
+        define.section("Coverage", text);
+        let coverage = Coverage {
+            complete: define.gauge(
+                "telltale_coverage_complete",
+                "1 if everything was seen in the last minute: all hooks are attached and proved \
+                 to see, the books balance, and nothing was dropped; else 0.",
+                [],
+            )?,
+            gaps: define.gauge(
+                "telltale_coverage_gap_info",
+                "1 for each reason why something may have been missed; no series for others.",
+                [GAP_REASON],
+            )?,
+            shown: Mutex::default(),
+        };
+        coverage.show(&BTreeSet::from([Gap::NotYetVerified]));
+        Ok(coverage)
+    }
+
+    fn record(&self, report: &CoverageReport) {
+        // A scrape in between must not find it complete with a gap.
+        self.complete.set([], 0);
+        self.show(&report.gaps);
+        self.complete.set([], i64::from(report.complete()));
+    }
+
+    fn show(&self, gaps: &BTreeSet<Gap>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for gap in shown.difference(gaps) {
+            self.gaps.remove([&gap.to_string()]);
+        }
+        for gap in gaps {
+            self.gaps.set([&gap.to_string()], 1);
+        }
+        shown.clone_from(gaps);
     }
 }
 
@@ -765,7 +860,7 @@ mod tests {
     use monitor_common::flow::FlowCounters;
 
     use super::*;
-    use crate::core::event::{Endpoint, Protocol};
+    use crate::core::event::{Endpoint, SocketKind};
     use crate::core::policy::Verdict;
     use crate::sink::fixture::{self, CLOCK, SECOND};
 
@@ -814,7 +909,6 @@ mod tests {
             connects_unreported: 10,
             bytes_sent: 5,
             bytes_received: 6,
-            datagrams: 7,
             ..FlowCounters::default()
         };
         metrics.record(&fixture::counted(fixture::process(42), delta), &CLOCK);
@@ -830,7 +924,6 @@ mod tests {
                 ),
                 ("telltale_transmit_bytes_total{tool=\"claude-code\"}", 5.0),
                 ("telltale_receive_bytes_total{tool=\"claude-code\"}", 6.0),
-                ("telltale_datagrams_total{tool=\"claude-code\"}", 7.0),
                 (
                     "telltale_connection_duration_seconds_sum{tool=\"claude-code\"}",
                     2.0,
@@ -968,6 +1061,109 @@ mod tests {
         assert_eq!(versions, VERSIONS_PER_TOOL_MAX + 1);
     }
 
+    fn socket(report: SocketReport) -> Effect {
+        Effect::SocketOpened(Box::new(report))
+    }
+
+    #[test]
+    fn what_no_call_announced_is_counted() {
+        let metrics = metrics();
+        let effects = [
+            fixture::flow(fixture::redirected(fixture::process(1))),
+            fixture::flow(fixture::redirected(fixture::stranger(2))),
+            fixture::flow(fixture::accepted(fixture::process(1))),
+            socket(fixture::socket(fixture::process(1), SocketKind::Raw, false)),
+            socket(fixture::socket(fixture::process(1), SocketKind::Tun, true)),
+            fixture::over_budget(fixture::stranger(2), 5, 5),
+            fixture::over_budget(fixture::stranger(2), 2, 7),
+        ];
+        for effect in &effects {
+            metrics.record(effect, &CLOCK);
+        }
+        let served = "telltale_connections_total{purpose=\"none\",role=\"main\",\
+                      tool=\"claude-code\",transport=\"tcp\",verdict=\"served\"}";
+        check(
+            &metrics,
+            &[
+                ("telltale_flows_redirected_total{tool=\"claude-code\"}", 1.0),
+                ("telltale_flows_redirected_total{tool=\"none\"}", 1.0),
+                (
+                    "telltale_sockets_opened_total{kind=\"raw\",tool=\"claude-code\"}",
+                    1.0,
+                ),
+                (
+                    "telltale_sockets_opened_total{kind=\"tun\",tool=\"claude-code\"}",
+                    1.0,
+                ),
+                ("telltale_flows_over_budget_total{tool=\"none\"}", 7.0),
+                (served, 1.0),
+            ],
+        );
+        // A redirection is no flow of its own.
+        let text = metrics.encode().unwrap();
+        assert_eq!(text.matches("telltale_connections_total{").count(), 1);
+    }
+
+    fn datagrams(protocol: Protocol, datagrams: u64) -> Effect {
+        let delta = FlowCounters {
+            datagrams,
+            ..FlowCounters::default()
+        };
+        let Effect::FlowsCounted(counted) = fixture::counted(fixture::process(1), delta) else {
+            unreachable!()
+        };
+        let remote = fixture::remote("192.0.2.99:0", protocol);
+        Effect::FlowsCounted(Box::new(FlowsCounted { remote, ..*counted }))
+    }
+
+    #[test]
+    fn peers_that_connect_are_no_datagrams() {
+        let metrics = metrics();
+        metrics.record(&datagrams(Protocol::Tcp, 5), &CLOCK);
+        metrics.record(&datagrams(Protocol::Udp, 7), &CLOCK);
+        let series = "telltale_datagrams_total{tool=\"claude-code\"}";
+        check(&metrics, &[(series, 7.0)]);
+    }
+
+    fn coverage(gaps: &[Gap]) -> Effect {
+        let (time, gaps) = (BootNs(SECOND), gaps.iter().copied().collect());
+        Effect::Coverage(Box::new(CoverageReport { time, gaps }))
+    }
+
+    #[track_caller]
+    fn check_coverage(metrics: &Metrics, complete: f64, reasons: &[&str]) {
+        check(metrics, &[("telltale_coverage_complete", complete)]);
+        let text = metrics.encode().unwrap();
+        let series = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("telltale_coverage_gap_info{reason=\""));
+        let series: Vec<_> = series.collect();
+        let expect: Vec<_> = reasons
+            .iter()
+            .map(|reason| format!("{reason}\"}} 1"))
+            .collect();
+        assert_eq!(series, expect);
+    }
+
+    #[test]
+    fn coverage_is_incomplete_until_it_is_told_otherwise_and_its_gaps_come_and_go() {
+        let metrics = metrics();
+        check_coverage(&metrics, 0.0, &["not_yet_verified"]);
+        metrics.record(&coverage(&[]), &CLOCK);
+        check_coverage(&metrics, 1.0, &[]);
+        let (lost, dropped) = (Gap::HookLost("connect4"), Gap::Dropped("exec", "ring_full"));
+        metrics.record(&coverage(&[lost, dropped]), &CLOCK);
+        check_coverage(
+            &metrics,
+            0.0,
+            &["dropped:exec:ring_full", "hook_lost:connect4"],
+        );
+        metrics.record(&coverage(&[dropped]), &CLOCK);
+        check_coverage(&metrics, 0.0, &["dropped:exec:ring_full"]);
+        metrics.record(&coverage(&[]), &CLOCK);
+        check_coverage(&metrics, 1.0, &[]);
+    }
+
     #[test]
     fn alerts_exist_at_zero_and_fire_and_resolve() {
         let metrics = metrics();
@@ -1045,8 +1241,12 @@ mod tests {
             fixture::flow(fixture::opened(fixture::process(1))),
             fixture::flow(fixture::closed(fixture::process(1), Outcome::Closed)),
             fixture::flow(fixture::closed(fixture::process(1), Outcome::NeverSent)),
-            fixture::counted(fixture::process(1), FlowCounters::default()),
+            datagrams(Protocol::Udp, 0),
+            fixture::flow(fixture::redirected(fixture::process(1))),
+            socket(fixture::socket(fixture::process(1), SocketKind::Raw, false)),
+            fixture::over_budget(fixture::process(1), 1, 1),
             fixture::alert(AlertState::Fired),
+            coverage(&[Gap::BooksUnbalanced("wire")]),
             books(&[]),
             Effect::Limited(Limit::Flows),
             Effect::Dns(crate::core::report::DnsOutcome::Answer),

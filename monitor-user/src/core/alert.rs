@@ -1,6 +1,6 @@
 //! Alerts as pure state: what fires, what fires still, what is resolved.
 //!
-//! In: judgements that deserve a person's attention, and the time. Out: state changes.
+//! In: what deserves a person's attention, and the time. Out: state changes.
 //!
 //! Which judgement raises which alert, and what makes two alerts one:
 //!
@@ -12,6 +12,18 @@
 //! | `unexpected-endpoint` | undeclared | other children of a tool | info | the same |
 //! | `unexpected-endpoint` | unknown | any process of a tool | info | the same |
 //!
+//! And what else does:
+//!
+//! | rule | what | severity | labels |
+//! |---|---|---|---|
+//! | `raw-socket` | a tool's process opened one | warning | tool, role, kind |
+//! | `packet-socket` | the same, of kinds packet, xdp and tun | warning | tool, role, kind |
+//! | `vsock-socket` | the same, to the hypervisor | warning | tool, role, kind |
+//! | `dst-mismatch` | a tool's packets go elsewhere than asked | info | tool, role, endpoint, verdict |
+//! | `flow-flood` | any process opens too many new flows | warning | tool, executable |
+//! | `coverage-lost` | something may have been missed | warning | reason |
+//! | `hook-lost` | someone detached a kernel program | critical | hook |
+//!
 //! A banned tool is one alert however many processes it has. What a tool's children contact is
 //! mostly what its user asked for (`git`, package managers), and an address without a name is
 //! mostly a name that was looked up before the monitor started: both are told, neither pages.
@@ -22,10 +34,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attribute::{Evidence, Role};
-use super::event::{BootNs, Endpoint};
+use super::coverage::Gap;
+use super::event::{BootNs, Endpoint, SocketKind};
 use super::flow::JudgedFlow;
 use super::policy::{Judgement, Verdict, rule};
-use super::report::{AlertState, Limit, ProcessView};
+use super::report::{AlertState, Limit, Origin, ProcessView};
+
+/// A tool's process has a socket that sends IP packets to any address.
+const RAW_SOCKET: &str = "raw-socket";
+/// A tool's process has a socket or device that sends frames past the hooks on flows.
+const PACKET_SOCKET: &str = "packet-socket";
+/// A tool's process has a socket to the hypervisor.
+const VSOCK_SOCKET: &str = "vsock-socket";
+/// The packets of a tool's flow go elsewhere than was asked.
+const DST_MISMATCH: &str = "dst-mismatch";
+/// A process opens new flows faster than they are recorded one by one.
+const FLOW_FLOOD: &str = "flow-flood";
+/// Something may have been missed.
+const COVERAGE_LOST: &str = "coverage-lost";
+/// A kernel program was detached.
+const HOOK_LOST: &str = "hook-lost";
+
+/// All rules that raise alerts.
+pub const RULES: [&str; 9] = [
+    rule::BANNED_TOOL,
+    rule::UNEXPECTED_ENDPOINT,
+    RAW_SOCKET,
+    PACKET_SOCKET,
+    VSOCK_SOCKET,
+    DST_MISMATCH,
+    FLOW_FLOOD,
+    COVERAGE_LOST,
+    HOOK_LOST,
+];
 
 /// Alerts that fire at one time by default: more than a person can read, few enough to send.
 pub const ALERTS_MAX: usize = 10_000;
@@ -33,8 +74,10 @@ pub const ALERTS_MAX: usize = 10_000;
 /// Bytes of one annotation. Receivers reject or cut large alerts; the event log has it all.
 const ANNOTATION_BYTES_MAX: usize = 1024;
 
-/// The `tool` label of a program that belongs to no known tool.
+/// The `tool` label of a program that belongs to no known tool and acts like one.
 const UNIDENTIFIED: &str = "unidentified";
+/// The `tool` label of any other program.
+const NO_TOOL: &str = "none";
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +105,7 @@ impl Severity {
 /// One alert: what Alertmanager and webhooks are told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
-    /// The rule: `banned-tool`, `unexpected-endpoint`.
+    /// The rule, one of [`RULES`].
     pub rule: &'static str,
     /// How bad it is.
     pub severity: Severity,
@@ -134,18 +177,92 @@ impl Cause {
             labels,
         })
     }
+
+    /// What a socket that can send unasked gives cause to, if anything.
+    #[must_use]
+    pub fn of_socket(process: &ProcessView, kind: SocketKind) -> Option<Cause> {
+        let member = process.tool.as_ref()?;
+        let rule = match kind {
+            SocketKind::Raw => RAW_SOCKET,
+            SocketKind::Packet | SocketKind::Xdp | SocketKind::Tun => PACKET_SOCKET,
+            SocketKind::Vsock => VSOCK_SOCKET,
+            SocketKind::Other(_) => return None,
+        };
+        let labels = BTreeMap::from([
+            ("tool", Arc::clone(&member.tool.id)),
+            ("role", member.role.name().into()),
+            ("kind", kind.name().into()),
+        ]);
+        Some(Cause {
+            rule,
+            severity: Severity::Warning,
+            labels,
+        })
+    }
+
+    /// What it gives cause to that `flow` goes elsewhere than to the endpoint asked, if anything.
+    #[must_use]
+    pub fn of_redirection(flow: &JudgedFlow, asked: &Arc<str>) -> Option<Cause> {
+        let member = flow.process.tool.as_ref()?;
+        let labels = BTreeMap::from([
+            ("tool", Arc::clone(&member.tool.id)),
+            ("role", member.role.name().into()),
+            ("endpoint", Arc::clone(asked)),
+            ("verdict", flow.judgement.verdict.name().into()),
+        ]);
+        Some(Cause {
+            rule: DST_MISMATCH,
+            severity: Severity::Info,
+            labels,
+        })
+    }
+
+    /// A process opens new flows faster than they are recorded one by one.
+    #[must_use]
+    pub fn flood(process: &ProcessView) -> Cause {
+        let member = process.tool.as_ref();
+        let tool = member.map_or_else(|| NO_TOOL.into(), |member| Arc::clone(&member.tool.id));
+        let executable = match process.origin {
+            Origin::Kernel => "kernel".into(),
+            _ if process.exe.is_empty() => "unknown".into(),
+            _ => shortened(process.exe.to_string()).into(),
+        };
+        Cause {
+            rule: FLOW_FLOOD,
+            severity: Severity::Warning,
+            labels: BTreeMap::from([("tool", tool), ("executable", executable)]),
+        }
+    }
+
+    /// What a gap gives cause to, if anything: a monitor that has just started has nothing to be
+    /// alarmed about, and one that cannot be verified soon has another gap that says why.
+    #[must_use]
+    pub fn of_gap(gap: Gap) -> Option<Cause> {
+        (gap != Gap::NotYetVerified).then(|| Cause {
+            rule: COVERAGE_LOST,
+            severity: Severity::Warning,
+            labels: BTreeMap::from([("reason", gap.to_string().into())]),
+        })
+    }
+
+    /// Someone detached the kernel program `hook`.
+    #[must_use]
+    pub fn hook_lost(hook: &str) -> Cause {
+        Cause {
+            rule: HOOK_LOST,
+            severity: Severity::Critical,
+            labels: BTreeMap::from([("hook", hook.into())]),
+        }
+    }
 }
 
 /// The details of a flow that is cause for an alert, for a person.
 #[must_use]
 pub fn details_of_flow(flow: &JudgedFlow) -> BTreeMap<&'static str, Arc<str>> {
-    let Endpoint { addr, protocol } = flow.remote;
-    let mut details = details(
-        &flow.process,
-        &flow.judgement,
-        &format!("contacts {}", flow.endpoint()),
-    );
-    details.insert("remote", format!("{addr} {}", protocol.name()));
+    let Judgement { rule, why, .. } = &flow.judgement;
+    let does = format!("contacts {}", flow.endpoint());
+    let mut details = details(&flow.process, &does, rule, why);
+    details.insert("remote", remote(&flow.remote));
     finished(details)
 }
 
@@ -155,21 +272,115 @@ pub fn details_of_presence(
     process: &ProcessView,
     judgement: &Judgement,
 ) -> BTreeMap<&'static str, Arc<str>> {
-    finished(details(process, judgement, "runs"))
+    let Judgement { rule, why, .. } = judgement;
+    finished(details(process, "runs", rule, why))
 }
 
+/// The details of a socket that is cause for an alert, for a person.
+#[must_use]
+pub fn details_of_socket(
+    process: &ProcessView,
+    kind: SocketKind,
+    protocol: u32,
+) -> BTreeMap<&'static str, Arc<str>> {
+    let (rule, what, why) = match kind {
+        SocketKind::Raw => (
+            RAW_SOCKET,
+            "a raw socket",
+            "it can send IP packets to any address without connecting",
+        ),
+        SocketKind::Tun => (
+            PACKET_SOCKET,
+            "a TUN device",
+            "what it puts into the network stack is seen as nobody's",
+        ),
+        SocketKind::Vsock => (
+            VSOCK_SOCKET,
+            "a vsock socket",
+            "it reaches the hypervisor, which may pass on anything unseen",
+        ),
+        SocketKind::Packet | SocketKind::Xdp | SocketKind::Other(_) => (
+            PACKET_SOCKET,
+            "a packet socket",
+            "it can send frames of any content, which no hook ties to their sender",
+        ),
+    };
+    let mut details = details(process, &format!("has {what}"), rule, why);
+    details.insert("socket", format!("{} protocol {protocol}", kind.name()));
+    finished(details)
+}
+
+/// The details of a flow that goes elsewhere than to the endpoint asked, for a person.
+#[must_use]
+pub fn details_of_redirection(
+    flow: &JudgedFlow,
+    asked: &Endpoint,
+    asked_name: &str,
+) -> BTreeMap<&'static str, Arc<str>> {
+    let does = format!("asked for {asked_name} and reaches {}", flow.endpoint());
+    let why = format!(
+        "address translation, a program that rewrites addresses, or a source route; of where the \
+         packets go: {}",
+        flow.judgement.why
+    );
+    let mut details = details(&flow.process, &does, DST_MISMATCH, &why);
+    details.insert("asked", remote(asked));
+    details.insert("remote", remote(&flow.remote));
+    finished(details)
+}
+
+/// The details of a process that opens too many new flows, for a person. `refused`: how many
+/// have no record of their own so far.
+#[must_use]
+pub fn details_of_flood(process: &ProcessView, refused: u64) -> BTreeMap<&'static str, Arc<str>> {
+    let does = "opens new flows faster than they are recorded one by one";
+    let why = format!("{refused} new flows have no record of their own; they are only counted");
+    finished(details(process, does, FLOW_FLOOD, &why))
+}
+
+/// The details of a gap, for a person.
+#[must_use]
+pub fn details_of_gap(gap: Gap) -> BTreeMap<&'static str, Arc<str>> {
+    finished(BTreeMap::from([
+        (
+            "summary",
+            format!("Telltale may have missed something: {gap}"),
+        ),
+        ("why", gap.why()),
+    ]))
+}
+
+/// The details of a kernel program that was detached, for a person.
+#[must_use]
+pub fn details_of_lost_hook(hook: &'static str) -> BTreeMap<&'static str, Arc<str>> {
+    finished(BTreeMap::from([
+        (
+            "summary",
+            format!("Telltale was blinded: {hook} was detached"),
+        ),
+        ("why", Gap::HookLost(hook).why()),
+    ]))
+}
+
+fn remote(endpoint: &Endpoint) -> String {
+    format!("{} {}", endpoint.addr, endpoint.protocol.name())
+}
+
+/// Who does what, by which rule that is worth an alert, and why.
 fn details(
     process: &ProcessView,
-    judgement: &Judgement,
     does: &str,
+    rule: &str,
+    why: &str,
 ) -> BTreeMap<&'static str, String> {
-    let who = process.tool.as_ref().map_or_else(
-        || "Unidentified program".to_owned(),
-        |member| format!("{} ({})", member.tool.name, member.role.name()),
-    );
+    let who = match &process.tool {
+        Some(member) => format!("{} ({})", member.tool.name, member.role.name()),
+        None if process.origin == Origin::Kernel => "The kernel, or an unknown owner,".to_owned(),
+        None => "Unidentified program".to_owned(),
+    };
     let mut details = BTreeMap::from([
-        ("summary", format!("{who} {does}: {}", judgement.rule)),
-        ("why", judgement.why.to_string()),
+        ("summary", format!("{who} {does}: {rule}")),
+        ("why", why.to_owned()),
         ("executable", process.exe.to_string()),
         ("pid", process.key.tgid.to_string()),
         ("args", process.args.join(" ")),
@@ -324,10 +535,13 @@ impl AlertBook {
     }
 
     /// A cause goes on without being seen anew: its alert, if one fires, is not resolved.
-    pub fn keep(&mut self, cause: &Cause, now: BootNs) {
-        if let Some(firing) = self.firing.get_mut(cause) {
+    /// Whether one does.
+    pub fn keep(&mut self, cause: &Cause, now: BootNs) -> bool {
+        let firing = self.firing.get_mut(cause);
+        firing.is_some_and(|firing| {
             firing.alert.last_seen = now;
-        }
+            true
+        })
     }
 
     /// What is over, and what is due to be told again, in the order of rules and labels.
@@ -425,8 +639,15 @@ mod tests {
 
     #[test]
     fn what_is_in_order_gives_no_cause() {
-        use Verdict::{Expected, ExpectedUnverified, Local, NotJudged, Optional};
-        for verdict in [Expected, ExpectedUnverified, Local, NotJudged, Optional] {
+        use Verdict::{Expected, ExpectedUnverified, Local, NotJudged, Optional, Served};
+        for verdict in [
+            Expected,
+            ExpectedUnverified,
+            Local,
+            NotJudged,
+            Optional,
+            Served,
+        ] {
             check_cause(member("claude-code", Role::Main, true), verdict, "");
             let process = member("claude-code", Role::Main, true);
             assert_eq!(Cause::of_presence(&process, &judged(verdict)), None);
@@ -446,23 +667,187 @@ mod tests {
     }
 
     #[test]
-    fn details_tell_a_person_who_where_and_why() {
-        let details = details_of_flow(&flow(
-            member("claude-code", Role::Main, true),
-            Verdict::Undeclared,
-        ));
-        let expect = [
-            ("args", "/opt/tool/bin"),
-            ("evidence", "exe-path: /opt/tool/*"),
-            ("executable", "/opt/tool/bin"),
-            ("pid", "42"),
-            ("remote", "203.0.113.9:443 tcp"),
-            ("summary", "Claude Code (main) contacts evil.test: a-rule"),
-            ("user_id", "1000"),
-            ("why", "because"),
-        ];
+    fn a_kind_of_socket_makes_a_cause_where_a_tool_has_it() {
+        let git = member("claude-code", Role::Git, true);
+        let labels = |kind| format!("warning kind={kind} role=git tool=claude-code");
+        for (kind, rule) in [
+            (SocketKind::Raw, "raw-socket"),
+            (SocketKind::Packet, "packet-socket"),
+            (SocketKind::Xdp, "packet-socket"),
+            (SocketKind::Tun, "packet-socket"),
+            (SocketKind::Vsock, "vsock-socket"),
+        ] {
+            let expect = format!("{rule} {}", labels(kind.name()));
+            assert_eq!(shown(Cause::of_socket(&git, kind)), expect);
+            assert_eq!(Cause::of_socket(&stranger("/bin/ping"), kind), None);
+        }
+        assert_eq!(Cause::of_socket(&git, SocketKind::Other(31)), None);
+    }
+
+    #[test]
+    fn a_redirection_is_cause_where_a_tool_is_redirected() {
+        let asked = "api.anthropic.com".into();
+        let of = |process| Cause::of_redirection(&flow(process, Verdict::Unknown), &asked);
+        assert_eq!(
+            shown(of(member("claude-code", Role::Main, true))),
+            "dst-mismatch info endpoint=api.anthropic.com role=main tool=claude-code verdict=unknown",
+        );
+        assert_eq!(of(stranger("/bin/curl")), None);
+    }
+
+    #[test]
+    fn a_flood_is_named_by_its_program_as_far_as_it_fits() {
+        let long = format!("/{}", "ä".repeat(ANNOTATION_BYTES_MAX));
+        let cause = Cause::flood(&stranger(&long));
+        let executable = &cause.labels["executable"];
+        assert!(executable.ends_with("ä…"), "{executable}");
+        assert!(executable.len() <= ANNOTATION_BYTES_MAX + '…'.len_utf8());
+        assert_eq!(
+            shown(Some(Cause::flood(&member("codex-cli", Role::Main, true)))),
+            "flow-flood warning executable=/opt/tool/bin tool=codex-cli"
+        );
+    }
+
+    #[test]
+    fn a_gap_is_cause_unless_the_monitor_has_just_started() {
+        assert_eq!(Cause::of_gap(Gap::NotYetVerified), None);
+        assert_eq!(
+            shown(Cause::of_gap(Gap::CanaryMissing)),
+            "coverage-lost warning reason=canary_missing"
+        );
+        assert_eq!(
+            shown(Some(Cause::hook_lost("connect4"))),
+            "hook-lost critical hook=connect4"
+        );
+    }
+
+    #[track_caller]
+    fn check_details(details: &BTreeMap<&'static str, Arc<str>>, expect: &[(&str, &str)]) {
         let details: Vec<_> = details.iter().map(|(key, text)| (*key, &**text)).collect();
         assert_eq!(details, expect);
+    }
+
+    #[test]
+    fn details_tell_a_person_who_where_and_why() {
+        let claude = || member("claude-code", Role::Main, true);
+        let redirected = JudgedFlow {
+            names: vec![],
+            ..flow(claude(), Verdict::Unknown)
+        };
+        let (who, evidence) = ("/opt/tool/bin", "exe-path: /opt/tool/*");
+        check_details(
+            &details_of_flow(&flow(claude(), Verdict::Undeclared)),
+            &[
+                ("args", who),
+                ("evidence", evidence),
+                ("executable", who),
+                ("pid", "42"),
+                ("remote", "203.0.113.9:443 tcp"),
+                ("summary", "Claude Code (main) contacts evil.test: a-rule"),
+                ("user_id", "1000"),
+                ("why", "because"),
+            ],
+        );
+        check_details(
+            &details_of_redirection(&redirected, &tcp("192.0.2.1:443"), "api.test"),
+            &[
+                ("args", who),
+                ("asked", "192.0.2.1:443 tcp"),
+                ("evidence", evidence),
+                ("executable", who),
+                ("pid", "42"),
+                ("remote", "203.0.113.9:443 tcp"),
+                (
+                    "summary",
+                    "Claude Code (main) asked for api.test and reaches 203.0.113.9: dst-mismatch",
+                ),
+                ("user_id", "1000"),
+                (
+                    "why",
+                    "address translation, a program that rewrites addresses, or a source route; \
+                     of where the packets go: because",
+                ),
+            ],
+        );
+        check_details(
+            &details_of_socket(&claude(), SocketKind::Raw, 253),
+            &[
+                ("args", who),
+                ("evidence", evidence),
+                ("executable", who),
+                ("pid", "42"),
+                ("socket", "raw protocol 253"),
+                ("summary", "Claude Code (main) has a raw socket: raw-socket"),
+                ("user_id", "1000"),
+                (
+                    "why",
+                    "it can send IP packets to any address without connecting",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn details_name_who_floods_and_what_was_missed() {
+        check_details(
+            &details_of_flood(&stranger("/usr/bin/nmap"), 7),
+            &[
+                ("args", "/usr/bin/nmap"),
+                ("executable", "/usr/bin/nmap"),
+                ("pid", "42"),
+                (
+                    "summary",
+                    "Unidentified program opens new flows faster than they are recorded one by \
+                     one: flow-flood",
+                ),
+                ("user_id", "1000"),
+                (
+                    "why",
+                    "7 new flows have no record of their own; they are only counted",
+                ),
+            ],
+        );
+        check_details(
+            &details_of_gap(Gap::CanaryMissing),
+            &[
+                (
+                    "summary",
+                    "Telltale may have missed something: canary_missing",
+                ),
+                (
+                    "why",
+                    "the monitor's own test flow has not come back for 10 seconds",
+                ),
+            ],
+        );
+        check_details(
+            &details_of_lost_hook("connect4"),
+            &[
+                ("summary", "Telltale was blinded: connect4 was detached"),
+                (
+                    "why",
+                    "the kernel program connect4 was detached by someone else, and what it sees \
+                     was missed until it was attached again",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_rule_of_a_cause_is_the_one_its_details_name() {
+        let git = member("claude-code", Role::Git, true);
+        for kind in [
+            SocketKind::Raw,
+            SocketKind::Packet,
+            SocketKind::Xdp,
+            SocketKind::Tun,
+            SocketKind::Vsock,
+        ] {
+            let cause = Cause::of_socket(&git, kind).unwrap();
+            let summary = &details_of_socket(&git, kind, 0)["summary"];
+            assert!(summary.ends_with(cause.rule), "{summary}");
+            assert!(RULES.contains(&cause.rule));
+        }
     }
 
     #[test]
@@ -515,8 +900,8 @@ mod tests {
     fn an_alert_that_is_kept_is_not_resolved_and_one_that_is_not_there_is_not_made() {
         let mut book = AlertBook::new(AlertTiming::default(), 10);
         raise(&mut book, "a", 0).unwrap();
-        book.keep(&cause("a"), at(299));
-        book.keep(&cause("b"), at(299));
+        assert!(book.keep(&cause("a"), at(299)));
+        assert!(!book.keep(&cause("b"), at(299)));
         assert_eq!(swept(&mut book, 300), ["StillFiring a 1"]);
         assert_eq!(swept(&mut book, 599), ["Resolved a 1"]);
     }

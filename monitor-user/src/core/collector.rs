@@ -1,7 +1,8 @@
 //! The heart: one event in, everything that follows from it out.
 //!
-//! In: [`Event`]s with the time at which they are looked at, and the passing of time. Out:
-//! [`Effect`]s, and the processes whose every flow is wanted ([`Collector::take_watches`]).
+//! In: [`Event`]s with the time at which they are looked at, what the shell finds out about the
+//! kernel side ([`SelfCheck`]), and the passing of time. Out: [`Effect`]s, and the processes whose
+//! every flow is wanted ([`Collector::take_watches`]).
 //!
 //! The collector joins the tables and decides nothing by itself: `process` says who it was,
 //! `names` to whom, `attribute` which tool, `policy` what to think of it, `alert` whom to wake.
@@ -21,18 +22,21 @@ use monitor_common::flow::ProcessKey;
 use super::alert::{self, ALERTS_MAX, Alert, AlertBook, AlertTiming, Cause};
 use super::attribute::{Ancestor, attribute};
 use super::catalog::Catalog;
+use super::coverage::{Coverage, Gap, SelfCheck};
 use super::event::{
     BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowOpened,
-    ProcessExecuted, ProcessExited, ProcessForked, SocketCookie,
+    FlowRedirected, Hook, KernelCounters, OverBudget, ProcessExecuted, ProcessExited,
+    ProcessForked, Protocol, SocketCookie, SocketOpened,
 };
-use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow, NAMES_MAX};
-use super::names::{NameCounts, NameLimits, NameTable, Observed};
+use super::flow::{FLOWS_MAX, FlowTable, JudgedFlow, NAMES_MAX, endpoint_name};
+use super::names::{NameCounts, NameEvidence, NameLimits, NameTable, Observed};
 use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
 use super::process::{Inserted, PROCESSES_MAX, ProcessTable, UNKNOWN_ID};
 use super::report::{
-    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
-    ProcessEnded, ProcessStarted, ProcessView,
+    AlertNotice, AlertState, CoverageReport, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted,
+    Limit, Origin, OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
 };
+use super::told::{News, TOLD_MAX, Told};
 
 /// Port of DNS.
 const DNS_PORT: u16 = 53;
@@ -112,6 +116,10 @@ pub struct Collector {
     flows: FlowTable,
     names: NameTable,
     alerts: AlertBook,
+    told: Told,
+    coverage: Coverage,
+    /// The gaps that were told last.
+    gaps: BTreeSet<Gap>,
     watches: BTreeSet<ProcessKey>,
     limits: Limits,
     /// Number of the last event that was reported.
@@ -136,6 +144,9 @@ impl Collector {
             flows: FlowTable::new(limits.flows),
             names: NameTable::new(limits.names),
             alerts: AlertBook::new(config.alerts, limits.alerts),
+            told: Told::new(TOLD_MAX),
+            coverage: Coverage::default(),
+            gaps: BTreeSet::from([Gap::NotYetVerified]),
             watches: BTreeSet::new(),
             sequence: 0,
         })
@@ -143,16 +154,46 @@ impl Collector {
 
     /// Everything that follows from `event`, looked at at `now`.
     pub fn apply(&mut self, event: Event, now: BootNs) -> Vec<Effect> {
-        match event {
+        let effects = match event {
             Event::ProcessForked(event) => self.forked(&event, now),
             Event::ProcessExecuted(event) => self.executed(*event, now),
             Event::ProcessExited(event) => self.exited(&event, now),
             Event::FlowOpened(event) => self.flow_opened(&event, now),
             Event::FlowEnded(event) => self.flow_ended(&event, now),
+            Event::FlowRedirected(event) => self.flow_redirected(&event, now),
             Event::FlowCounted(event) => self.flow_counted(event, now),
+            Event::SocketOpened(event) => self.socket_opened(&event, now),
+            Event::OverBudget(event) => self.over_budget(&event, now),
             Event::DnsMessage(event) => self.dns_message(&event),
-            Event::KernelCounters(event) => vec![Effect::Books(event)],
+            Event::KernelCounters(event) => self.books(event, now),
+        };
+        self.notice_limits(&effects, now);
+        effects
+    }
+
+    /// Everything that follows from a look at the kernel side. The shell makes one every few
+    /// seconds; how often decides how soon a lost hook is told.
+    pub fn self_check(&mut self, check: SelfCheck, now: BootNs) -> Vec<Effect> {
+        let lost = self.coverage.self_check(check, now);
+        let mut effects = Vec::new();
+        for hook in lost {
+            let details = || alert::details_of_lost_hook(hook);
+            effects.extend(self.raise(Some(Cause::hook_lost(hook)), details, now));
         }
+        self.notice_limits(&effects, now);
+        effects
+    }
+
+    /// A record could not be decoded, so something is missing from what is told.
+    pub fn undecodable(&mut self, now: BootNs) {
+        self.coverage.undecodable(now);
+    }
+
+    /// The shell reached a bound on the collector's behalf.
+    pub fn limited(&mut self, limit: Limit, now: BootNs) -> Vec<Effect> {
+        let effects = vec![Effect::Limited(limit)];
+        self.notice_limits(&effects, now);
+        effects
     }
 
     /// Everything that follows from the passing of time. Once a second is often enough.
@@ -161,10 +202,11 @@ impl Collector {
         self.flows.sweep(now);
         self.names.sweep(now);
         self.keep_alerts_of_running_banned_tools(now);
+        let mut effects = self.coverage_effects(now);
         let told = self.alerts.sweep(now);
-        told.into_iter()
-            .map(|(state, alert)| self.notice(state, alert, now))
-            .collect()
+        let notices = told.into_iter();
+        effects.extend(notices.map(|(state, alert)| self.notice(state, alert, now)));
+        effects
     }
 
     /// The last words: what fires is told once more, so that receivers keep it until the monitor
@@ -249,6 +291,7 @@ impl Collector {
 
     fn exited(&mut self, event: &ProcessExited, now: BootNs) -> Vec<Effect> {
         self.names.process_gone(event.process, now);
+        self.told.process_gone(event.process);
         let Some(process) = self.processes.exited(event, now) else {
             return Vec::new();
         };
@@ -267,7 +310,11 @@ impl Collector {
 
     fn flow_opened(&mut self, event: &FlowOpened, now: BootNs) -> Vec<Effect> {
         let process = self.process(event.process, event.uid, event.cgroup);
-        let flow = self.judge(event.process, process, event.remote, event.first, now);
+        let served = event.hook == Hook::Accepted;
+        let flow = JudgedFlow {
+            first: event.first,
+            ..self.judge(event.process, process, event.remote, served, now)
+        };
         // A member of a tool is watched from its start; a stranger, from when it gives cause.
         if flow.process.tool.is_none() && flow.judgement.verdict != Verdict::NotJudged {
             self.watch(event.process);
@@ -275,11 +322,12 @@ impl Collector {
         let action = FlowAction::Opened { hook: event.hook };
         let mut effects = vec![self.report(flow.clone(), event.time, event.cookie, action)];
         effects.extend(self.alert_of_flow(&flow, now));
-        effects.extend(
-            self.flows
-                .opened(event.cookie, flow, now)
-                .map(Effect::Limited),
-        );
+        // The end is told of sockets that are connected to one remote. A packet that goes
+        // elsewhere does not change which.
+        if matches!(event.hook, Hook::Connect | Hook::Found) {
+            let limited = self.flows.opened(event.cookie, flow, now);
+            effects.extend(limited.map(Effect::Limited));
+        }
         effects
     }
 
@@ -303,9 +351,32 @@ impl Collector {
         vec![self.report(flow, event.time, event.cookie, FlowAction::Ended(end))]
     }
 
+    fn flow_redirected(&mut self, event: &FlowRedirected, now: BootNs) -> Vec<Effect> {
+        let process = self.process(event.process, UNKNOWN_ID, CgroupId(0));
+        let asked_ip = event.asked.addr.ip();
+        let asked_name = self
+            .names_of(event.process, &process, asked_ip, now)
+            .into_iter()
+            .next();
+        let asked = endpoint_name(asked_name.as_ref(), asked_ip);
+        let flow = JudgedFlow {
+            first: true, // The kernel side tells each way of an image once.
+            ..self.judge(event.process, process, event.wire, false, now)
+        };
+        let action = FlowAction::Redirected {
+            asked: event.asked,
+            asked_name,
+        };
+        let mut effects = vec![self.report(flow.clone(), event.time, event.cookie, action)];
+        let cause = Cause::of_redirection(&flow, &asked);
+        let details = || alert::details_of_redirection(&flow, &event.asked, &asked);
+        effects.extend(self.raise(cause, details, now));
+        effects
+    }
+
     fn flow_counted(&mut self, event: FlowCounted, now: BootNs) -> Vec<Effect> {
         let process = self.process(event.process, UNKNOWN_ID, CgroupId(0));
-        let flow = self.judge(event.process, process, event.remote, false, now);
+        let flow = self.judge(event.process, process, event.remote, is_served(&event), now);
         let unreported = event.delta.connects_unreported > 0 || event.delta.datagrams > 0;
         let alert = unreported.then(|| self.alert_of_flow(&flow, now)).flatten();
         let mut effects = vec![Effect::FlowsCounted(Box::new(FlowsCounted {
@@ -317,6 +388,80 @@ impl Collector {
         }))];
         effects.extend(alert);
         effects
+    }
+
+    fn socket_opened(&mut self, event: &SocketOpened, now: BootNs) -> Vec<Effect> {
+        let process = self.process(event.process, UNKNOWN_ID, CgroupId(0));
+        let cause = Cause::of_socket(&process, event.kind);
+        let News { new, limited } = self.told.socket(event);
+        if !new {
+            // Found again: the alert goes on.
+            cause.map(|cause| self.alerts.keep(&cause, now));
+            return Vec::new();
+        }
+        let mut effects = vec![Effect::SocketOpened(Box::new(SocketReport {
+            sequence: self.next_sequence(),
+            time: event.time,
+            process: Arc::clone(&process),
+            kind: event.kind,
+            protocol: event.protocol,
+            found: event.found,
+            logged: self.logs(&process, Verdict::NotJudged),
+        }))];
+        let details = || alert::details_of_socket(&process, event.kind, event.protocol);
+        effects.extend(self.raise(cause, details, now));
+        effects.extend(limited.map(Effect::Limited));
+        effects
+    }
+
+    fn over_budget(&mut self, event: &OverBudget, now: BootNs) -> Vec<Effect> {
+        let process = self.process(event.process, UNKNOWN_ID, CgroupId(0));
+        let News { new, limited } = self.told.refused(event);
+        let mut effects = vec![Effect::OverBudget(Box::new(OverBudgetReport {
+            sequence: self.next_sequence(),
+            time: event.time,
+            process: Arc::clone(&process),
+            refused: new,
+            refused_total: event.refused,
+        }))];
+        let details = || alert::details_of_flood(&process, event.refused);
+        effects.extend(self.raise(Some(Cause::flood(&process)), details, now));
+        effects.extend(limited.map(Effect::Limited));
+        effects
+    }
+
+    fn books(&mut self, books: Box<KernelCounters>, now: BootNs) -> Vec<Effect> {
+        self.coverage.books(&books, now);
+        vec![Effect::Books(books)]
+    }
+
+    /// What may have been missed: told when it changes, and an alert for each gap while it lasts.
+    fn coverage_effects(&mut self, now: BootNs) -> Vec<Effect> {
+        let gaps = self.coverage.gaps(now);
+        let mut effects = Vec::new();
+        for gap in &gaps {
+            let Some(cause) = Cause::of_gap(*gap) else {
+                continue;
+            };
+            if !self.alerts.keep(&cause, now) {
+                effects.extend(self.raise(Some(cause), || alert::details_of_gap(*gap), now));
+            }
+        }
+        if gaps != self.gaps {
+            self.gaps.clone_from(&gaps);
+            let report = CoverageReport { time: now, gaps };
+            effects.push(Effect::Coverage(Box::new(report)));
+        }
+        self.notice_limits(&effects, now);
+        effects
+    }
+
+    fn notice_limits(&mut self, effects: &[Effect], now: BootNs) {
+        for effect in effects {
+            if let Effect::Limited(limit) = effect {
+                self.coverage.limited(*limit, now);
+            }
+        }
     }
 
     fn dns_message(&mut self, event: &DnsMessage) -> Vec<Effect> {
@@ -337,24 +482,23 @@ impl Collector {
         known.unwrap_or_else(|| Arc::new(self.processes.unknown(key, uid, cgroup)))
     }
 
-    /// A flow that `key` opened, of which the table knows `process`.
+    /// A flow of `key`, of which the table knows `process`, to or (`served`) from `remote`.
     fn judge(
         &self,
         key: ProcessKey,
         process: Arc<ProcessView>,
         remote: Endpoint,
-        first: bool,
+        served: bool,
         now: BootNs,
     ) -> JudgedFlow {
         let ip = remote.addr.ip();
-        let mut names = self.names.lookup(key, ip, now);
-        policy::meant_first(&self.catalog, &process, &mut names);
-        names.truncate(NAMES_MAX);
+        let names = self.names_of(key, &process, ip, now);
         let facts = FlowFacts {
             process: &process,
             exact: process.key == key,
             remote,
             to_resolver: remote.addr.port() == DNS_PORT && self.resolvers.contains(&ip),
+            served,
             name: names.first(),
         };
         let judgement = self.policy.judge_flow(&self.catalog, &facts);
@@ -363,8 +507,22 @@ impl Collector {
             remote,
             names,
             judgement,
-            first,
+            first: false,
         }
+    }
+
+    /// What `key`, of which the table knows `process`, may mean by `ip`: best name first.
+    fn names_of(
+        &self,
+        key: ProcessKey,
+        process: &ProcessView,
+        ip: IpAddr,
+        now: BootNs,
+    ) -> Vec<NameEvidence> {
+        let mut names = self.names.lookup(key, ip, now);
+        policy::meant_first(&self.catalog, process, &mut names);
+        names.truncate(NAMES_MAX);
+        names
     }
 
     fn report(
@@ -447,12 +605,23 @@ impl Collector {
     }
 }
 
+/// Whether a flow is of peers that connected to the process: the kernel side counts them under
+/// port 0, because theirs vary. A process that asks for that port itself has a `connect()` to show.
+fn is_served(event: &FlowCounted) -> bool {
+    let Endpoint { addr, protocol } = event.remote;
+    let connects = event.delta.connects.max(event.delta.connects_unreported);
+    addr.port() == 0 && protocol == Protocol::Tcp && connects == 0
+}
+
 #[cfg(test)]
 mod tests {
+    use monitor_common::counter;
+
     use super::*;
-    use crate::core::event::KernelCounters;
+    use crate::core::event::SocketKind;
     use crate::core::fixture::{
-        at, catalog, counted, ended, executed, exited, forked, image, next, opened, resolved,
+        at, catalog, counted, ended, executed, exited, forked, found_socket, image, next, opened,
+        over_budget, redirected, resolved, tcp,
     };
     use crate::core::policy::Judgement;
     use crate::core::report::DnsOutcome;
@@ -569,6 +738,65 @@ mod tests {
             )));
         }
 
+        /// The first sign of a flow of this socket that is no call of `process`'s.
+        fn see(&mut self, process: ProcessKey, addr: &str, hook: Hook) {
+            let event = opened(process, addr, process.tgid.into());
+            self.apply(Event::FlowOpened(FlowOpened { hook, ..event }));
+        }
+
+        fn redirect(&mut self, process: ProcessKey, asked: &str, wire: &str) {
+            let event = redirected(process, asked, wire, process.tgid.into());
+            self.apply(Event::FlowRedirected(event));
+        }
+
+        fn find_socket(&mut self, process: ProcessKey, kind: SocketKind) {
+            self.apply(Event::SocketOpened(found_socket(process, kind)));
+        }
+
+        fn open_raw_socket(&mut self, process: ProcessKey) {
+            self.apply(Event::SocketOpened(SocketOpened {
+                found: false,
+                protocol: 253,
+                ..found_socket(process, SocketKind::Raw)
+            }));
+        }
+
+        fn overrun(&mut self, process: ProcessKey, refused: u64) {
+            self.apply(Event::OverBudget(over_budget(process, refused)));
+        }
+
+        /// Looks at the kernel side, of which these programs are attached, or not.
+        fn self_check(&mut self, attached: &[(&'static str, bool)]) {
+            let check = SelfCheck {
+                attached: attached.to_vec(),
+                canary: Some(self.now),
+                ..SelfCheck::default()
+            };
+            self.told.extend(self.collector.self_check(check, self.now));
+        }
+
+        /// Reads the books, in which these cells are not 0.
+        fn read_books(&mut self, cells: &[(u32, u64)]) {
+            let mut values = [0; _];
+            for (index, value) in cells {
+                values[*index as usize] = *value;
+            }
+            let time = self.now;
+            self.apply(Event::KernelCounters(Box::new(KernelCounters {
+                time,
+                values,
+            })));
+        }
+
+        /// As long as nothing is wrong with the kernel side, second by second.
+        fn wait_in_order(&mut self, seconds: u64) {
+            for _ in 0..seconds {
+                self.read_books(&[]);
+                self.self_check(&[("connect4", true)]);
+                self.wait(1);
+            }
+        }
+
         /// Time passes, with a sweep every second.
         fn wait(&mut self, seconds: u64) {
             for _ in 0..seconds {
@@ -577,7 +805,7 @@ mod tests {
             }
         }
 
-        /// What was told since the last check, DNS apart.
+        /// What was told since the last check, DNS and books apart.
         #[track_caller]
         fn check(&mut self, expect: &[&str]) {
             let told = std::mem::take(&mut self.told);
@@ -595,9 +823,16 @@ mod tests {
             }
             Effect::ProcessEnded(it) => (format!("end {}", who(&it.process)), it.logged),
             Effect::Flow(it) => {
-                let action = match it.action {
-                    FlowAction::Opened { .. } => "open",
-                    FlowAction::Ended(_) => "close",
+                let action = match &it.action {
+                    FlowAction::Opened {
+                        hook: Hook::Connect,
+                    } => "open".to_owned(),
+                    FlowAction::Opened { hook } => hook.name().to_owned(),
+                    FlowAction::Redirected { asked, asked_name } => {
+                        let ip = asked.addr.ip();
+                        format!("redirect {}", endpoint_name(asked_name.as_ref(), ip))
+                    }
+                    FlowAction::Ended(_) => "close".to_owned(),
                 };
                 let remote = it.name().map_or_else(|| it.ip().to_string(), str::to_owned);
                 (
@@ -632,9 +867,22 @@ mod tests {
                     true,
                 )
             }
+            Effect::SocketOpened(it) => {
+                let (kind, protocol) = (it.kind.name(), it.protocol);
+                let socket = format!("socket {} {kind} {protocol}", who(&it.process));
+                (socket, it.logged)
+            }
+            Effect::OverBudget(it) => {
+                let (new, all) = (it.refused, it.refused_total);
+                let overrun = format!("overrun {} {new} of {all}", who(&it.process));
+                (overrun, true)
+            }
+            Effect::Coverage(it) => {
+                let gaps: Vec<_> = it.gaps.iter().map(ToString::to_string).collect();
+                (format!("gaps {gaps:?}"), true)
+            }
             Effect::Limited(limit) => (format!("limit {}", limit.name()), true),
-            Effect::Books(_) => ("books".to_owned(), true),
-            Effect::Dns(_) => return None,
+            Effect::Books(_) | Effect::Dns(_) => return None,
         };
         Some(if logged { line } else { format!("({line})") })
     }
@@ -1104,7 +1352,10 @@ mod tests {
         let mut host = Host::banning("claude-code");
         let claude = host.spawn_claude();
         host.connect(claude, API);
+        host.redirect(claude, API, "203.0.113.9:3128");
         host.close(claude, API);
+        host.open_raw_socket(claude);
+        host.overrun(claude, 1);
         host.exit(claude);
         host.told.extend(host.collector.shutdown(host.now));
         let numbers: Vec<_> = host
@@ -1114,12 +1365,14 @@ mod tests {
                 Effect::ProcessStarted(it) => it.sequence,
                 Effect::ProcessEnded(it) => it.sequence,
                 Effect::Flow(it) => it.sequence,
+                Effect::SocketOpened(it) => it.sequence,
+                Effect::OverBudget(it) => it.sequence,
                 Effect::Alert(it) => it.sequence,
                 other => unreachable!("{other:?}"),
             })
             .collect();
         // The shell was number 1.
-        assert_eq!(numbers, [2, 3, 4, 5, 6, 7]);
+        assert_eq!(numbers, Vec::from_iter(2..=16));
     }
 
     #[test]
@@ -1128,6 +1381,308 @@ mod tests {
         host.spawn_claude();
         host.told = host.collector.shutdown(host.now);
         host.check(&["StillFiring banned-tool critical x1: claude-code denied"]);
+    }
+
+    #[test]
+    fn packets_that_go_elsewhere_are_judged_by_where_they_go_and_told_with_what_was_asked() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "api.anthropic.com", API);
+        host.connect(claude, API);
+        host.told.clear();
+        host.redirect(claude, API, "203.0.113.9:3128");
+        host.see(claude, "203.0.113.9:3128", Hook::Packet);
+        host.check(&[
+            "redirect api.anthropic.com node[100] claude-code/main > 203.0.113.9 unknown -",
+            "Fired dst-mismatch info x1: api.anthropic.com main claude-code unknown",
+            "packet node[100] claude-code/main > 203.0.113.9 unknown -",
+            "Fired unexpected-endpoint info x1: 203.0.113.9 main claude-code unknown",
+        ]);
+        // The flow ends as it opened: with what the process asked for.
+        host.close(claude, API);
+        host.check(&["close node[100] claude-code/main > api.anthropic.com expected api"]);
+    }
+
+    #[test]
+    fn a_redirection_carries_the_names_of_both_ends() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "cdn.anthropic.com", "203.0.113.9:443");
+        host.told.clear();
+        host.redirect(claude, "198.51.100.7:443", "203.0.113.9:443");
+        let Some(Effect::Flow(flow)) = host.told.first() else {
+            unreachable!()
+        };
+        let action = FlowAction::Redirected {
+            asked: tcp("198.51.100.7:443"),
+            asked_name: None,
+        };
+        assert_eq!((&flow.action, flow.first), (&action, true));
+        assert_eq!(flow.remote, tcp("203.0.113.9:443"));
+        host.check(&[
+            "redirect 198.51.100.7 node[100] claude-code/main > cdn.anthropic.com optional assets",
+            "Fired dst-mismatch info x1: 198.51.100.7 main claude-code optional",
+        ]);
+    }
+
+    #[test]
+    fn where_other_programs_are_redirected_to_is_told_and_no_alert() {
+        let mut host = Host::new();
+        let curl = host.spawn(SHELL, 100, &["/usr/bin/curl"]);
+        host.told.clear();
+        host.redirect(curl, API, "203.0.113.9:3128");
+        host.check(&["(redirect 160.79.104.10 curl[100] > 203.0.113.9 not-judged -)"]);
+    }
+
+    #[test]
+    fn flows_that_no_call_announced_are_judged_like_any() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.resolve(claude, "api.anthropic.com", API);
+        host.told.clear();
+        host.see(claude, "203.0.113.9:0", Hook::Packet);
+        host.see(claude, API, Hook::Found);
+        host.close(claude, API);
+        host.check(&[
+            "packet node[100] claude-code/main > 203.0.113.9 unknown -",
+            "Fired unexpected-endpoint info x1: 203.0.113.9 main claude-code unknown",
+            "found node[100] claude-code/main > api.anthropic.com expected api",
+            "close node[100] claude-code/main > api.anthropic.com expected api",
+        ]);
+    }
+
+    #[test]
+    fn only_flows_whose_end_is_told_wait_for_it() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        for hook in [Hook::Sendmsg, Hook::Packet, Hook::Accepted] {
+            host.see(claude, "203.0.113.9:0", hook);
+            assert_eq!(host.collector.sizes().flows, 0, "{hook:?}");
+        }
+        for hook in [Hook::Connect, Hook::Found] {
+            host.see(claude, API, hook);
+            assert_eq!(host.collector.sizes().flows, 1, "{hook:?}");
+            host.close(claude, API);
+        }
+    }
+
+    #[test]
+    fn whoever_connects_to_a_tool_is_served_and_no_contact_of_the_tools() {
+        let mut host = Host::new();
+        let ollama = host.spawn_claude();
+        host.told.clear();
+        host.see(ollama, "203.0.113.9:0", Hook::Accepted);
+        host.see(ollama, "127.0.0.1:0", Hook::Accepted);
+        host.drain(ollama, "203.0.113.9:0", 0);
+        host.check(&[
+            "accepted node[100] claude-code/main > 203.0.113.9 served -",
+            "accepted node[100] claude-code/main > 127.0.0.1 local loopback",
+            "count 0 node[100] claude-code/main > 203.0.113.9 served -",
+        ]);
+        let nginx = host.spawn(SHELL, 101, &["/usr/sbin/nginx"]);
+        host.told.clear();
+        host.see(nginx, "203.0.113.9:0", Hook::Accepted);
+        host.check(&["(accepted nginx[101] > 203.0.113.9 not-judged -)"]);
+        assert_eq!(host.collector.take_watches(), [image(100)]);
+    }
+
+    #[test]
+    fn a_connect_to_port_0_is_no_service() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.told.clear();
+        host.drain(claude, "203.0.113.9:0", 1);
+        host.check(&[
+            "count 1 node[100] claude-code/main > 203.0.113.9 unknown -",
+            "Fired unexpected-endpoint info x1: 203.0.113.9 main claude-code unknown",
+        ]);
+    }
+
+    #[test]
+    fn a_banned_tool_that_serves_is_denied() {
+        let mut host = Host::banning("claude-code");
+        let claude = host.spawn_claude();
+        host.told.clear();
+        host.see(claude, "203.0.113.9:0", Hook::Accepted);
+        host.check(&["accepted node[100] claude-code/main > 203.0.113.9 denied -"]);
+    }
+
+    #[test]
+    fn what_belongs_to_no_process_is_the_kernels_and_never_a_tools() {
+        let nobody = ProcessKey::default();
+        let story = |host: &mut Host| {
+            // An address that another process called by the name of an AI provider.
+            let curl = host.spawn(SHELL, 100, &["/usr/bin/curl"]);
+            host.resolve(curl, "api.openai.com", API);
+            host.told.clear();
+            host.see(nobody, API, Hook::Packet);
+            host.see(nobody, API, Hook::Packet);
+        };
+        let mut host = Host::banning("codex-cli");
+        story(&mut host);
+        let Some([Effect::Flow(one), Effect::Flow(two)]) = host.told.get(..2) else {
+            unreachable!()
+        };
+        assert_eq!(one.process, two.process);
+        let process = &one.process;
+        assert_eq!((process.origin, &*process.exe), (Origin::Kernel, ""));
+        let line = "packet [0] > api.openai.com not-judged -";
+        host.check(&[&format!("({line})"), &format!("({line})")]);
+        assert_eq!(host.collector.take_watches(), []);
+
+        let mut host = Host::with(|config| config.scope = Scope::All);
+        story(&mut host);
+        host.check(&[line, line]);
+    }
+
+    #[test]
+    fn a_socket_that_can_send_unasked_is_an_alert_where_a_tool_has_it() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        let python = host.spawn(claude, 101, &["/usr/bin/python3"]);
+        let tcpdump = host.spawn(SHELL, 102, &["/usr/bin/tcpdump"]);
+        host.told.clear();
+        host.open_raw_socket(python);
+        host.open_raw_socket(python);
+        host.find_socket(python, SocketKind::Packet);
+        host.find_socket(claude, SocketKind::Xdp);
+        host.find_socket(claude, SocketKind::Vsock);
+        host.find_socket(claude, SocketKind::Other(31));
+        host.find_socket(tcpdump, SocketKind::Packet);
+        host.check(&[
+            "socket python3[101] claude-code/other-child raw 253",
+            "Fired raw-socket warning x1: raw other-child claude-code",
+            "socket python3[101] claude-code/other-child raw 253",
+            "socket python3[101] claude-code/other-child packet 0",
+            "Fired packet-socket warning x1: packet other-child claude-code",
+            "socket node[100] claude-code/main xdp 0",
+            "Fired packet-socket warning x1: xdp main claude-code",
+            "socket node[100] claude-code/main vsock 0",
+            "Fired vsock-socket warning x1: vsock main claude-code",
+            "socket node[100] claude-code/main other 0",
+            "(socket tcpdump[102] packet 0)",
+        ]);
+    }
+
+    #[test]
+    fn a_device_that_every_look_finds_is_told_once_and_its_alert_goes_on() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        host.told.clear();
+        for _ in 0..400 {
+            host.find_socket(claude, SocketKind::Tun);
+            host.wait(1);
+        }
+        let told = host.told.iter().filter_map(line);
+        let (still, once): (Vec<_>, Vec<_>) = told.partition(|line| line.starts_with("Still"));
+        assert_eq!(
+            once,
+            [
+                "socket node[100] claude-code/main tun 0",
+                "Fired packet-socket warning x1: tun main claude-code",
+            ]
+        );
+        assert_eq!(still.len(), 6);
+        host.told.clear();
+        host.exit(claude);
+        host.wait(300);
+        let last = host.told.iter().filter_map(line).next_back().unwrap();
+        assert_eq!(
+            last,
+            "Resolved packet-socket warning x1: tun main claude-code"
+        );
+    }
+
+    #[test]
+    fn whoever_floods_is_named_whatever_it_is() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        let nmap = host.spawn(SHELL, 101, &["/usr/bin/nmap"]);
+        host.told.clear();
+        host.overrun(nmap, 5);
+        host.overrun(nmap, 12);
+        host.overrun(claude, 1);
+        host.overrun(image(77), 3);
+        host.overrun(ProcessKey::default(), 2);
+        host.check(&[
+            "overrun nmap[101] 5 of 5",
+            "Fired flow-flood warning x1: /usr/bin/nmap none",
+            "overrun nmap[101] 7 of 12",
+            "overrun node[100] claude-code/main 1 of 1",
+            "Fired flow-flood warning x1: /usr/bin/node claude-code",
+            "overrun [77] 3 of 3",
+            "Fired flow-flood warning x1: unknown none",
+            "overrun [0] 2 of 2",
+            "Fired flow-flood warning x1: kernel none",
+        ]);
+    }
+
+    #[test]
+    fn coverage_is_complete_once_it_is_verified_and_lost_with_an_alert() {
+        let mut host = Host::new();
+        host.wait_in_order(2);
+        host.check(&["gaps []"]);
+        let dropped = counter::index(counter::HOOK_EXEC, counter::DROPPED_RING_FULL);
+        let attempted = counter::index(counter::HOOK_EXEC, counter::ATTEMPTED);
+        host.read_books(&[(attempted, 1), (dropped, 1)]);
+        host.wait(1);
+        host.check(&[
+            "Fired coverage-lost warning x1: dropped:exec:ring_full",
+            "gaps [\"dropped:exec:ring_full\"]",
+        ]);
+        // It lasts for a window; its alert until nothing was heard of it for a while.
+        for _ in 0..400 {
+            host.read_books(&[(attempted, 1), (dropped, 1)]);
+            host.self_check(&[("connect4", true)]);
+            host.wait(1);
+        }
+        let told = host.told.iter().filter_map(line);
+        let told: Vec<_> = told.filter(|line| !line.starts_with("Still")).collect();
+        let expect = [
+            "gaps []",
+            "Resolved coverage-lost warning x1: dropped:exec:ring_full",
+        ];
+        assert_eq!(told, expect);
+    }
+
+    #[test]
+    fn a_hook_that_is_detached_is_told_at_once() {
+        let mut host = Host::new();
+        host.wait_in_order(2);
+        host.told.clear();
+        host.self_check(&[("connect4", false)]);
+        host.check(&["Fired hook-lost critical x1: connect4"]);
+        host.wait(1);
+        host.check(&[
+            "Fired coverage-lost warning x1: hook_lost:connect4",
+            "gaps [\"hook_lost:connect4\"]",
+        ]);
+        // Attached again: still a gap for a window.
+        host.wait_in_order(58);
+        host.check(&[]);
+        host.wait_in_order(2);
+        host.check(&[
+            "StillFiring hook-lost critical x1: connect4",
+            "gaps []",
+            "StillFiring coverage-lost warning x1: hook_lost:connect4",
+        ]);
+    }
+
+    #[test]
+    fn what_the_shell_could_not_use_or_keep_is_a_gap() {
+        let mut host = Host::new();
+        host.wait_in_order(2);
+        host.told.clear();
+        host.collector.undecodable(host.now);
+        let told = host.collector.limited(Limit::Watched, host.now);
+        host.told.extend(told);
+        host.wait(1);
+        host.check(&[
+            "limit watched",
+            "Fired coverage-lost warning x1: decode_errors",
+            "Fired coverage-lost warning x1: table_full:watched",
+            "gaps [\"decode_errors\", \"table_full:watched\"]",
+        ]);
     }
 
     #[test]
@@ -1180,7 +1735,7 @@ mod tests {
         let (ip, _) = addr.rsplit_once(':').unwrap();
         let command =
             [&[NODE, CLI_JS][..], &["/bin/sh"], &[]][usize::try_from(pick(32, 3)).unwrap()];
-        match random % 8 {
+        match random % 12 {
             0 => Event::ProcessForked(forked(process, parent)),
             1 => Event::ProcessExecuted(Box::new(executed(process, parent, command))),
             2 => Event::ProcessExecuted(Box::new(ProcessExecuted {
@@ -1191,6 +1746,13 @@ mod tests {
             4 => Event::FlowOpened(opened(process, addr, pick(40, 8))),
             5 => Event::FlowEnded(ended(process, addr, pick(40, 8))),
             6 => Event::FlowCounted(counted(process, addr, u64::MAX)),
+            7 => Event::FlowRedirected(redirected(process, addr, API, pick(40, 8))),
+            8 => Event::SocketOpened(found_socket(process, SocketKind::Tun)),
+            9 => Event::OverBudget(over_budget(process, pick(40, 8))),
+            10 => Event::FlowOpened(FlowOpened {
+                hook: Hook::Accepted,
+                ..opened(process, addr, pick(40, 8))
+            }),
             _ => {
                 let [query, answer] = resolved(process, name, ip);
                 Event::DnsMessage(Box::new(if pick(40, 2) == 0 { query } else { answer }))
@@ -1227,7 +1789,8 @@ mod tests {
     fn events_in_any_order_keep_within_the_bounds_and_always_tell_the_same() {
         let told = chaos(20_000);
         for kind in [
-            "start", "(start", "end", "open", "close", "count", "Fired", "Resolved", "limit",
+            "start", "(start", "end", "open", "close", "count", "redirect", "socket", "overrun",
+            "accepted", "gaps", "Fired", "Resolved", "limit",
         ] {
             assert!(
                 told.iter()

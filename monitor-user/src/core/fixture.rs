@@ -11,7 +11,8 @@ use super::attribute::{Attribution, Evidence, Role};
 use super::catalog::{Catalog, CatalogFile};
 use super::event::{
     BootNs, CgroupId, Direction, DnsMessage, Endpoint, ExeFile, FlowCounted, FlowEnded, FlowOpened,
-    Hook, Outcome, ProcessExecuted, ProcessExited, ProcessForked, Protocol, SocketCookie,
+    FlowRedirected, Hook, Outcome, OverBudget, ProcessExecuted, ProcessExited, ProcessForked,
+    Protocol, SocketCookie, SocketKind, SocketOpened,
 };
 use super::names::{NameEvidence, NameSource};
 use super::policy::{Judgement, Verdict};
@@ -109,6 +110,34 @@ pub fn ended(process: ProcessKey, addr: &str, cookie: u64) -> FlowEnded {
         bytes_received: 20,
         srtt_us: Some(300),
         retransmits: 0,
+    }
+}
+
+pub fn redirected(process: ProcessKey, asked: &str, wire: &str, cookie: u64) -> FlowRedirected {
+    FlowRedirected {
+        time: at(1),
+        process,
+        asked: tcp(asked),
+        wire: tcp(wire),
+        cookie: SocketCookie(cookie),
+    }
+}
+
+pub fn found_socket(process: ProcessKey, kind: SocketKind) -> SocketOpened {
+    SocketOpened {
+        time: at(1),
+        process,
+        kind,
+        protocol: 0,
+        found: true,
+    }
+}
+
+pub fn over_budget(process: ProcessKey, refused: u64) -> OverBudget {
+    OverBudget {
+        time: at(1),
+        process,
+        refused,
     }
 }
 

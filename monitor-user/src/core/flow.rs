@@ -7,6 +7,7 @@
 //! longer here is not lost: its end is judged anew.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,11 +46,14 @@ impl JudgedFlow {
     /// What to call the remote: its best name, else its address.
     #[must_use]
     pub fn endpoint(&self) -> Arc<str> {
-        let address = || self.remote.addr.ip().to_string().into();
-        self.names
-            .first()
-            .map_or_else(address, |name| Arc::clone(&name.name))
+        endpoint_name(self.names.first(), self.remote.addr.ip())
     }
+}
+
+/// What to call an endpoint: its best name, else its address.
+#[must_use]
+pub fn endpoint_name(name: Option<&NameEvidence>, ip: IpAddr) -> Arc<str> {
+    name.map_or_else(|| ip.to_string().into(), |name| Arc::clone(&name.name))
 }
 
 /// Flows that opened and have not ended.

@@ -2,13 +2,14 @@
 //!
 //! In: who, to whom, under which names. Out: a [`Judgement`]: verdict, rule, purpose and why.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::attribute::{Attribution, Evidence};
 use super::catalog::{Catalog, ManifestEndpoint, Provider, Tool};
 use super::event::Endpoint;
 use super::names::{NameEvidence, NameSource};
-use super::report::ProcessView;
+use super::report::{Origin, ProcessView};
 
 /// The verdict on a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,13 +28,15 @@ pub enum Verdict {
     Unknown,
     /// It stays on this host, or goes to its configured resolver.
     Local,
+    /// An AI tool answers a peer that connected to it.
+    Served,
     /// Not a flow of an AI tool, nor to an AI endpoint.
     NotJudged,
 }
 
 impl Verdict {
     /// All verdicts, for metrics that must exist at zero.
-    pub const ALL: [Verdict; 8] = [
+    pub const ALL: [Verdict; 9] = [
         Verdict::Expected,
         Verdict::ExpectedUnverified,
         Verdict::Optional,
@@ -41,6 +44,7 @@ impl Verdict {
         Verdict::Denied,
         Verdict::Unknown,
         Verdict::Local,
+        Verdict::Served,
         Verdict::NotJudged,
     ];
 
@@ -55,6 +59,7 @@ impl Verdict {
             Verdict::Denied => "denied",
             Verdict::Unknown => "unknown",
             Verdict::Local => "local",
+            Verdict::Served => "served",
             Verdict::NotJudged => "not-judged",
         }
     }
@@ -104,6 +109,8 @@ pub mod rule {
     pub const AI_ENDPOINT_BY_UNKNOWN_PROGRAM: &str = "ai-endpoint-by-unknown-program";
     /// It stays on this host, or goes to its resolver.
     pub const LOCAL: &str = "local";
+    /// A peer connected to the process: no contact of its own choosing.
+    pub const SERVED: &str = "served";
     /// No rule concerns it.
     pub const NONE: &str = "none";
 }
@@ -140,6 +147,8 @@ pub struct FlowFacts<'a> {
     pub remote: Endpoint,
     /// The remote is port 53 of a resolver that this host is configured to use.
     pub to_resolver: bool,
+    /// The remote connected to the process, not the process to it.
+    pub served: bool,
     /// What the remote is called, by [`meant_first`].
     pub name: Option<&'a NameEvidence>,
 }
@@ -212,7 +221,11 @@ impl Policy {
     pub fn judge_flow(&self, catalog: &Catalog, flow: &FlowFacts<'_>) -> Judgement {
         match &flow.process.tool {
             Some(member) if self.bans(&member.tool) => banned(member),
+            Some(member) if flow.served => judge_served(flow, &member.tool),
             Some(member) => judge_member(catalog, flow, member),
+            // What others serve is nobody's business. The kernel answers late packets of sockets
+            // that are gone, whose remote then says nothing of who reached it.
+            None if flow.served || flow.process.origin == Origin::Kernel => self.not_judged.clone(),
             None => self.judge_stranger(catalog, flow),
         }
     }
@@ -282,20 +295,35 @@ fn judge_member(catalog: &Catalog, flow: &FlowFacts<'_>, member: &Attribution) -
     }
 }
 
+/// A tool's answer to a peer that connected to it.
+fn judge_served(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
+    let ip = flow.remote.addr.ip();
+    if ip.is_loopback() {
+        return loopback(ip);
+    }
+    let why = format!("{ip} connected to {}, not the other way round", tool.name);
+    Judgement::new(Verdict::Served, rule::SERVED, why)
+}
+
 /// A flow that stays on this host or goes to its resolver. An address of this host that has a
 /// name is judged by the name, which says what the process meant to reach.
 fn judge_local(flow: &FlowFacts<'_>) -> Option<Judgement> {
     let ip = flow.remote.addr.ip();
     let here = ip.is_loopback() || ip.is_unspecified();
-    let (purpose, what) = if flow.to_resolver {
-        ("dns", "a resolver of this host")
-    } else if here && flow.name.is_none() {
-        ("loopback", "this host itself")
+    if flow.to_resolver {
+        Some(local(ip, "dns", "a resolver of this host"))
     } else {
-        return None;
-    };
-    let judgement = Judgement::new(Verdict::Local, rule::LOCAL, format!("{ip} is {what}"));
-    Some(judgement.for_purpose(&purpose.into()))
+        (here && flow.name.is_none()).then(|| loopback(ip))
+    }
+}
+
+fn loopback(ip: IpAddr) -> Judgement {
+    local(ip, "loopback", "this host itself")
+}
+
+fn local(ip: IpAddr, purpose: &str, what: &str) -> Judgement {
+    let why = format!("{ip} is {what}");
+    Judgement::new(Verdict::Local, rule::LOCAL, why).for_purpose(&purpose.into())
 }
 
 /// Why a process that is attributed to a tool may be another program after all. Such a process
@@ -384,6 +412,7 @@ mod tests {
                 exact: true,
                 remote: tcp(self.to),
                 to_resolver: false,
+                served: false,
                 name: names.first(),
             };
             policy(self.banned).judge_flow(&catalog(), &change(facts))
@@ -571,6 +600,70 @@ mod tests {
             banned: &[],
         };
         assert_eq!(case.judge().verdict, Verdict::Undeclared);
+    }
+
+    #[track_caller]
+    fn check_served(process: ProcessView, to: &str, banned: &[&str], verdict: Verdict, why: &str) {
+        let case = Case {
+            process,
+            to,
+            names: &[own("api.openai.com")],
+            banned,
+        };
+        let judgement = case.judge_where(|facts| FlowFacts {
+            served: true,
+            ..facts
+        });
+        assert_eq!((judgement.verdict, &*judgement.why), (verdict, why));
+    }
+
+    #[test]
+    fn a_peer_that_connects_to_a_tool_is_not_the_tools_choice() {
+        check_served(
+            claude(),
+            "203.0.113.9:0",
+            &[],
+            Verdict::Served,
+            "203.0.113.9 connected to Claude Code, not the other way round",
+        );
+        check_served(
+            claude(),
+            "[::1]:0",
+            &[],
+            Verdict::Local,
+            "::1 is this host itself",
+        );
+        check_served(
+            claude(),
+            "203.0.113.9:0",
+            &["claude-code"],
+            Verdict::Denied,
+            "Claude Code is banned; the process belongs to it as main, evidence exe-path",
+        );
+        check_served(
+            stranger("/usr/sbin/nginx"),
+            "203.0.113.9:0",
+            &["codex-cli"],
+            Verdict::NotJudged,
+            "no rule concerns it",
+        );
+    }
+
+    #[test]
+    fn the_kernel_is_not_judged_wherever_its_packets_go() {
+        let names = &[shared("api.openai.com")];
+        let case = |process| Case {
+            process,
+            to: REMOTE,
+            names,
+            banned: &["codex-cli"],
+        };
+        let kernel = ProcessView {
+            origin: Origin::Kernel,
+            ..stranger("")
+        };
+        assert_eq!(case(kernel).judge().verdict, Verdict::NotJudged);
+        assert_eq!(case(stranger("")).judge().verdict, Verdict::Denied);
     }
 
     #[test]

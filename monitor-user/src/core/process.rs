@@ -160,8 +160,8 @@ impl ProcessTable {
             .map(|image| &image.view)
     }
 
-    /// A view of a process of which only `key` is known. It is not put into the table: nothing
-    /// would tell when to remove it.
+    /// A view of a process of which only `key` is known, or of the kernel if `key` is zero. It is
+    /// not put into the table: nothing would tell when to remove it.
     #[must_use]
     pub fn unknown(&self, key: ProcessKey, uid: u32, cgroup: CgroupId) -> ProcessView {
         ProcessView {
@@ -176,7 +176,11 @@ impl ProcessTable {
             uid,
             gid: UNKNOWN_ID,
             cgroup,
-            origin: Origin::Unknown,
+            origin: if key == ProcessKey::default() {
+                Origin::Kernel
+            } else {
+                Origin::Unknown
+            },
             tool: None,
         }
     }
@@ -477,6 +481,13 @@ mod tests {
         let view = table.find(next(image(1))).unwrap();
         assert_eq!((&*view.exe, view.key), ("/bin/sh", image(1)));
         check_exe(&table, image(2), None);
+    }
+
+    #[test]
+    fn no_process_is_the_kernel_and_one_without_records_is_unknown() {
+        let origin = |key| table().unknown(key, UNKNOWN_ID, CgroupId(0)).origin;
+        assert_eq!(origin(ProcessKey::default()), Origin::Kernel);
+        assert_eq!(origin(image(1)), Origin::Unknown);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! In: built by the collector. Out: read by metrics and sinks, which translate and never decide.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,8 +10,9 @@ use monitor_common::flow::{FlowCounters, ProcessKey};
 
 use super::alert::Alert;
 use super::attribute::Attribution;
+use super::coverage::Gap;
 use super::event::{
-    BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie,
+    BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie, SocketKind,
 };
 use super::names::NameEvidence;
 use super::policy::Judgement;
@@ -22,14 +24,20 @@ pub enum Effect {
     ProcessStarted(Box<ProcessStarted>),
     /// A process ended.
     ProcessEnded(Box<ProcessEnded>),
-    /// A flow opened, failed or closed.
+    /// A flow opened, was redirected, failed or closed.
     Flow(Box<FlowReport>),
     /// Flows that the kernel counted without a record each.
     FlowsCounted(Box<FlowsCounted>),
+    /// A socket was opened, or found open, that can send without asking for a destination.
+    SocketOpened(Box<SocketReport>),
+    /// A process opened new flows faster than they are recorded one by one.
+    OverBudget(Box<OverBudgetReport>),
     /// An alert fired, fires still, or is resolved.
     Alert(Box<AlertNotice>),
     /// The kernel's books, read again.
     Books(Box<KernelCounters>),
+    /// What the monitor may have missed is something else than before.
+    Coverage(Box<CoverageReport>),
     /// A bound of the collector was reached: something was evicted or refused.
     Limited(Limit),
     /// A DNS message was used, or not: the `outcome` label of `telltale_dns_messages_total`.
@@ -89,6 +97,8 @@ pub enum Origin {
     Found,
     /// Only a flow was seen: its process records were lost.
     Unknown,
+    /// No process: the kernel itself, or a socket whose owner nobody knows.
+    Kernel,
 }
 
 /// A program image started.
@@ -121,7 +131,7 @@ pub struct ProcessEnded {
     pub logged: bool,
 }
 
-/// A flow opened, failed or closed.
+/// A flow opened, was redirected, failed or closed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowReport {
     /// Number of this event in this run, from 1.
@@ -130,9 +140,9 @@ pub struct FlowReport {
     pub time: BootNs,
     /// What happened.
     pub action: FlowAction,
-    /// Who opened it.
+    /// Who opened it, or serves it.
     pub process: Arc<ProcessView>,
-    /// To whom.
+    /// The other end, where the packets go. Port 0 stands for any port.
     pub remote: Endpoint,
     /// On which socket.
     pub cookie: SocketCookie,
@@ -163,10 +173,17 @@ impl FlowReport {
 /// What happened to a flow.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FlowAction {
-    /// The process asked for it.
+    /// It is new.
     Opened {
-        /// Through which call.
+        /// How it was seen first.
         hook: Hook,
+    },
+    /// Its packets go to the report's remote, and not where its process asked.
+    Redirected {
+        /// Whereto the process asked.
+        asked: Endpoint,
+        /// The best name of `asked`.
+        asked_name: Option<NameEvidence>,
     },
     /// It failed or closed.
     Ended(FlowEnd),
@@ -181,9 +198,9 @@ pub struct FlowEnd {
     pub opened: BootNs,
     /// TCP: when it was established.
     pub established: Option<BootNs>,
-    /// TCP payload bytes acknowledged by the remote.
+    /// Payload bytes: of TCP, what the remote acknowledged; else what was sent.
     pub bytes_sent: u64,
-    /// TCP payload bytes received.
+    /// Payload bytes received.
     pub bytes_received: u64,
     /// TCP smoothed round-trip time, microseconds.
     pub srtt_us: Option<u32>,
@@ -204,6 +221,40 @@ pub struct FlowsCounted {
     pub judgement: Judgement,
     /// Increase since the last drain.
     pub delta: FlowCounters,
+}
+
+/// A socket was opened, or found open, that can send without asking for a destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketReport {
+    /// Number of this event in this run, from 1.
+    pub sequence: u64,
+    /// When it was opened, or found.
+    pub time: BootNs,
+    /// Who has it.
+    pub process: Arc<ProcessView>,
+    /// What it can do.
+    pub kind: SocketKind,
+    /// `IPPROTO_` number of a raw socket, Ethernet protocol of a packet socket; 0 if unknown.
+    pub protocol: u32,
+    /// It was found open, not seen being opened. Told once for each image, kind and protocol.
+    pub found: bool,
+    /// The event log's scope covers it.
+    pub logged: bool,
+}
+
+/// A process opened new flows faster than they are recorded one by one. Always logged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OverBudgetReport {
+    /// Number of this event in this run, from 1.
+    pub sequence: u64,
+    /// When.
+    pub time: BootNs,
+    /// Who.
+    pub process: Arc<ProcessView>,
+    /// New flows without a record of their own since this was last told of the process.
+    pub refused: u64,
+    /// The same since the process started.
+    pub refused_total: u64,
 }
 
 /// An alert and what became of it.
@@ -230,8 +281,25 @@ pub enum AlertState {
     Resolved,
 }
 
+/// What the monitor may have missed, as of a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CoverageReport {
+    /// When.
+    pub time: BootNs,
+    /// What was missed, or may have been.
+    pub gaps: BTreeSet<Gap>,
+}
+
+impl CoverageReport {
+    /// Whether everything was seen.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.gaps.is_empty()
+    }
+}
+
 /// A bound that was reached. The `table` label of `telltale_table_limited_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
     /// The process table is full.
     Processes,
@@ -246,6 +314,8 @@ pub enum Limit {
     /// The kernel's table of processes watched in detail is full: their repeated connections are
     /// counted, not listed.
     Watched,
+    /// The table of what was told of processes is full: some of it is told, or counted, twice.
+    Told,
 }
 
 impl Limit {
@@ -259,6 +329,7 @@ impl Limit {
             Limit::Queries => "queries",
             Limit::Alerts => "alerts",
             Limit::Watched => "watched",
+            Limit::Told => "told",
         }
     }
 }

@@ -183,6 +183,12 @@ impl<const N: usize> Gauge<N> {
         }
     }
 
+    /// Takes the series with these label values away.
+    pub fn remove(&self, labels: [&str; N]) {
+        // It fails if the series is not there, which is as wanted.
+        let _ = self.0.remove_label_values(&labels);
+    }
+
     /// Adds to the series with these label values, or takes away.
     pub fn add(&self, labels: [&str; N], by: i64) {
         if let Ok(gauge) = self.0.get_metric_with_label_values(&labels) {

@@ -34,8 +34,6 @@ pub const PURPOSES: [&str; 15] = [
     "web-search",
 ];
 
-/// Rules that raise alerts; their series exist at 0, so that the first alert is an increase.
-pub const ALERT_RULES: [&str; 2] = ["banned-tool", "unexpected-endpoint"];
 /// All severities.
 pub const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
 /// All reasons of [`crate::core::event::DecodeError`].
@@ -46,13 +44,14 @@ pub const DECODE_ERRORS: [&str; 4] = [
     "unknown_value",
 ];
 /// All bounds of the collector.
-pub const LIMITS: [Limit; 6] = [
+pub const LIMITS: [Limit; 7] = [
     Limit::Processes,
     Limit::Flows,
     Limit::Names,
     Limit::Queries,
     Limit::Alerts,
     Limit::Watched,
+    Limit::Told,
 ];
 /// All outcomes of DNS messages.
 pub const DNS_OUTCOMES: [DnsOutcome; 5] = [
@@ -80,7 +79,7 @@ pub const PURPOSE: Label = Label::new("purpose", "purposes of the catalog, `none
 pub const VERDICT: Label = Label::new(
     "verdict",
     "`expected`, `expected-unverified`, `optional`, `undeclared`, `denied`, `unknown`, \
-             `local`, `not-judged`",
+             `local`, `served`, `not-judged`",
 );
 /// Transport protocol.
 pub const TRANSPORT: Label = Label::new("transport", "`tcp`, `udp`, `other`");
@@ -96,7 +95,11 @@ pub const VENDOR: Label = Label::new("vendor", "one per tool");
 /// Home of the vendor.
 pub const JURISDICTION: Label = Label::new("jurisdiction", "one per tool");
 /// Rule that raised the alert.
-pub const RULE: Label = Label::new("rule", "rules of this build");
+pub const RULE: Label = Label::new(
+    "rule",
+    "`banned-tool`, `unexpected-endpoint`, `raw-socket`, `packet-socket`, `vsock-socket`, \
+             `dst-mismatch`, `flow-flood`, `coverage-lost`, `hook-lost`",
+);
 /// How bad it is.
 pub const SEVERITY: Label = Label::new("severity", "`info`, `warning`, `critical`");
 /// What became of a DNS message.
@@ -111,17 +114,30 @@ pub const NAME_SOURCE: Label =
 pub const HOOK: Label = Label::new(
     "hook",
     "`connect4`, `connect6`, `sendmsg4`, `sendmsg6`, `flow_end`, `dns_egress`, \
-             `dns_ingress`, `fork`, `exec`, `exit`",
+             `dns_ingress`, `fork`, `exec`, `exit`, `wire`, `socket`",
 );
 /// Column of the kernel's books.
 pub const HOOK_OUTCOME: Label = Label::new(
     "outcome",
-    "`attempted`, `delivered`, `aggregated`, `ring_full`, `flows_full`, `unreadable`",
+    "`attempted`, `delivered`, `aggregated`, `ring_full`, `flows_full`, `unreadable`, \
+             `over_budget`",
 );
 /// What the kernel side could not keep.
 pub const GAP: Label = Label::new(
     "reason",
-    "`flows_full`, `no_socket_storage`, `watched_full`",
+    "`flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`",
+);
+/// What a socket can do.
+pub const SOCKET_KIND: Label =
+    Label::new("kind", "`raw`, `packet`, `xdp`, `vsock`, `tun`, `other`");
+/// Why something may have been missed.
+pub const GAP_REASON: Label = Label::new(
+    "reason",
+    "`not_yet_verified`, `hook_not_attached:` or `hook_lost:` with a kernel program, \
+             `books_unbalanced:` with a hook, `dropped:` with a hook and an outcome, \
+             `flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`, \
+             `decode_errors`, `table_full:` with a table, `canary_missing`, \
+             `sockets_not_owned`, `feature_missing:` with a feature",
 );
 /// Kernel program.
 pub const PROGRAM: Label = Label::new("program", "programs of the kernel object");
@@ -137,7 +153,8 @@ pub const DECODE_REASON: Label = Label::new(
 /// Table whose bound was reached.
 pub const LIMITED_TABLE: Label = Label::new(
     "table",
-    "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `running_processes`",
+    "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `told`, \
+             `running_processes`",
 );
 /// Table of the collector.
 pub const TABLE: Label = Label::new("table", "tables of this build");
@@ -155,6 +172,8 @@ mod tests {
     use monitor_common::counter;
 
     use super::*;
+    use crate::core::alert;
+    use crate::core::event::SocketKind;
     use crate::core::policy::Verdict;
 
     #[track_caller]
@@ -180,6 +199,16 @@ mod tests {
         check(HOOK_OUTCOME, &counter::OUTCOME_NAMES);
         check(GAP, &counter::GAP_NAMES);
         check(VERDICT, &Verdict::ALL.map(Verdict::name));
+        check(RULE, &alert::RULES);
+        let kinds = [
+            SocketKind::Raw,
+            SocketKind::Packet,
+            SocketKind::Xdp,
+            SocketKind::Vsock,
+            SocketKind::Tun,
+            SocketKind::Other(0),
+        ];
+        check(SOCKET_KIND, &kinds.map(SocketKind::name));
         check(SEVERITY, &SEVERITIES.map(Severity::name));
         check(DNS_OUTCOME, &DNS_OUTCOMES.map(DnsOutcome::name));
         check(DECODE_REASON, &DECODE_ERRORS);

@@ -14,10 +14,11 @@ use super::lines::{LineWriter, WhenFull};
 use super::{file_name, is_unprintable, state_name};
 use crate::clock::WallClock;
 use crate::core::alert::Severity;
-use crate::core::event::BootNs;
+use crate::core::event::{BootNs, Endpoint, Hook};
 use crate::core::policy::Verdict;
 use crate::core::report::{
-    AlertNotice, AlertState, Effect, FlowAction, FlowReport, ProcessStarted, ProcessView,
+    AlertNotice, AlertState, Effect, FlowAction, FlowReport, Origin, OverBudgetReport,
+    ProcessStarted, ProcessView, SocketReport,
 };
 use crate::metrics::SinkStats;
 
@@ -86,6 +87,11 @@ fn line(effect: &Effect, clock: &WallClock, color: bool) -> Option<String> {
             Some(process_started(event, clock, color))
         }
         Effect::Flow(report) if report.logged && report.first => flow(report, clock, color),
+        Effect::SocketOpened(report) if report.logged => Some(socket(report, clock)),
+        // Its alert, and the metrics, tell how it goes on.
+        Effect::OverBudget(report) if report.refused == report.refused_total => {
+            Some(over_budget(report, clock))
+        }
         Effect::Alert(notice) if notice.state != AlertState::StillFiring => {
             Some(alert(notice, clock, color))
         }
@@ -111,22 +117,52 @@ fn process_started(event: &ProcessStarted, clock: &WallClock, color: bool) -> St
 }
 
 fn flow(report: &FlowReport, clock: &WallClock, color: bool) -> Option<String> {
-    if !matches!(report.action, FlowAction::Opened { .. }) {
-        return None;
-    }
-    let addr = report.remote.addr;
-    let target = match report.name() {
-        Some(name) => format!("{}:{} ({})", clean(name), addr.port(), addr.ip()),
-        None => addr.to_string(),
+    let (action, asked) = match &report.action {
+        FlowAction::Opened {
+            hook: Hook::Accepted,
+        } => ("accept", String::new()),
+        FlowAction::Opened { .. } => ("connect", String::new()),
+        FlowAction::Redirected { asked, asked_name } => {
+            let name = asked_name.as_ref().map(|name| &*name.name);
+            ("redirect", format!(" asked {}", endpoint(asked, name)))
+        }
+        FlowAction::Ended(_) => return None,
     };
+    let target = endpoint(&report.remote, report.name());
     let verdict = report.judgement.verdict;
     let what = format!(
-        "{target:<48} {:<5} {} {}",
+        "{target:<48} {:<5} {} {}{asked}",
         report.remote.protocol.name(),
         paint(&format!("{:<19}", verdict.name()), verdict, color),
         clean(report.judgement.purpose.as_deref().unwrap_or("-")),
     );
-    Some(row(report.time, clock, "connect", &report.process, &what))
+    Some(row(report.time, clock, action, &report.process, &what))
+}
+
+/// `api.anthropic.com:443 (192.0.2.10)`, `192.0.2.10:443`, `192.0.2.10`.
+fn endpoint(endpoint: &Endpoint, name: Option<&str>) -> String {
+    let (addr, ip) = (endpoint.addr, endpoint.addr.ip());
+    let port = match addr.port() {
+        0 => String::new(), // None, or any.
+        port => format!(":{port}"),
+    };
+    match name {
+        Some(name) => format!("{}{port} ({ip})", clean(name)),
+        None if port.is_empty() => ip.to_string(),
+        None => addr.to_string(),
+    }
+}
+
+fn socket(report: &SocketReport, clock: &WallClock) -> String {
+    let (kind, protocol) = (report.kind.name(), report.protocol);
+    let how = if report.found { "found open" } else { "opened" };
+    let what = format!("{kind} socket, protocol {protocol}, {how}");
+    row(report.time, clock, "socket", &report.process, &what)
+}
+
+fn over_budget(report: &OverBudgetReport, clock: &WallClock) -> String {
+    let what = format!("{} new flows only counted", report.refused);
+    row(report.time, clock, "flood", &report.process, &what)
 }
 
 fn alert(notice: &AlertNotice, clock: &WallClock, color: bool) -> String {
@@ -162,6 +198,7 @@ fn row(time: BootNs, clock: &WallClock, action: &str, process: &ProcessView, wha
             let version = tool.version.as_deref().unwrap_or_default();
             (format!("{} {version}", tool.tool.id), tool.role.name())
         }
+        None if process.origin == Origin::Kernel => ("kernel".to_owned(), "-"),
         None if process.exe.is_empty() => ("unknown".to_owned(), "-"),
         None => (file_name(&process.exe).to_owned(), "-"),
     };
@@ -208,7 +245,7 @@ fn paint<'a>(text: &'a str, verdict: Verdict, color: bool) -> Cow<'a, str> {
         Verdict::Expected | Verdict::ExpectedUnverified => in_color(text, GREEN, color),
         Verdict::Optional | Verdict::Undeclared | Verdict::Unknown => in_color(text, YELLOW, color),
         Verdict::Denied => in_color(text, RED, color),
-        Verdict::Local | Verdict::NotJudged => Cow::Borrowed(text),
+        Verdict::Local | Verdict::Served | Verdict::NotJudged => Cow::Borrowed(text),
     }
 }
 
@@ -223,7 +260,7 @@ fn in_color(text: &str, code: u8, color: bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::Outcome;
+    use crate::core::event::{Outcome, SocketKind};
     use crate::core::report::ProcessView;
     use crate::sink::fixture::{self, CLOCK};
 
@@ -268,6 +305,68 @@ mod tests {
         );
     }
 
+    fn socket(report: SocketReport) -> Effect {
+        Effect::SocketOpened(Box::new(report))
+    }
+
+    #[test]
+    fn what_no_call_announced_has_its_lines() {
+        check(
+            &fixture::flow(fixture::accepted(fixture::process(42))),
+            Some(
+                "09:32:03Z  accept   claude-code 2.1.328        main                 42  \
+                 192.0.2.99                                       tcp   served              -",
+            ),
+        );
+        check(
+            &fixture::flow(fixture::redirected(fixture::process(42))),
+            Some(
+                "09:32:03Z  redirect claude-code 2.1.328        main                 42  \
+                 192.0.2.128:3128                                 tcp   unknown             - \
+                 asked api.anthropic.com:443 (192.0.2.10)",
+            ),
+        );
+        check(
+            &fixture::flow(FlowReport {
+                names: Vec::new(),
+                ..fixture::opened(fixture::kernel())
+            }),
+            Some(
+                "09:32:03Z  connect  kernel                     -                     0  \
+                 192.0.2.10:443                                   tcp   expected            api",
+            ),
+        );
+        check(
+            &socket(fixture::socket(
+                fixture::process(42),
+                SocketKind::Raw,
+                false,
+            )),
+            Some(
+                "09:32:07Z  socket   claude-code 2.1.328        main                 42  \
+                 raw socket, protocol 253, opened",
+            ),
+        );
+        check(
+            &socket(fixture::socket(
+                fixture::stranger(43),
+                SocketKind::Packet,
+                true,
+            )),
+            Some(
+                "09:32:07Z  socket   curl                       -                    43  \
+                 packet socket, protocol 253, found open",
+            ),
+        );
+        check(
+            &fixture::over_budget(fixture::stranger(43), 7, 7),
+            Some(
+                "09:32:08Z  flood    curl                       -                    43  \
+                 7 new flows only counted",
+            ),
+        );
+    }
+
     #[test]
     fn only_what_is_new_is_shown() {
         check(&fixture::started(fixture::stranger(1)), None);
@@ -286,6 +385,12 @@ mod tests {
             None,
         );
         check(&fixture::ended(fixture::process(1), 0), None);
+        let unlogged = SocketReport {
+            logged: false,
+            ..fixture::socket(fixture::process(1), SocketKind::Raw, false)
+        };
+        check(&socket(unlogged), None);
+        check(&fixture::over_budget(fixture::process(1), 7, 8), None);
         check(&fixture::alert(AlertState::StillFiring), None);
     }
 

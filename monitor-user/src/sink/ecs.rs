@@ -134,7 +134,9 @@ struct Source {
 struct Destination<'a> {
     address: String,
     ip: IpAddr,
-    port: u16,
+    /// Not there if the transport has none, or peers have many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,7 +180,11 @@ struct Telltale<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<NameFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    flow: Option<FlowFields>,
+    flow: Option<FlowFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<SocketFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cookie: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -266,11 +272,14 @@ struct CandidateFields<'a> {
     asked_by_pid: u32,
 }
 
-#[derive(Serialize)]
-struct FlowFields {
+#[derive(Default, Serialize)]
+struct FlowFields<'a> {
     first: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     hook: Option<&'static str>,
+    /// Whereto the process asked, if the packets go to `destination` instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<Destination<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     established: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,6 +288,23 @@ struct FlowFields {
     retransmits: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errno: Option<i32>,
+}
+
+#[derive(Serialize)]
+struct SocketFields {
+    /// `raw`, `packet`, `xdp`, `vsock`, `tun`, `other`.
+    kind: &'static str,
+    protocol: u32,
+    /// It was found open, not seen being opened.
+    found: bool,
+}
+
+#[derive(Serialize)]
+struct BudgetFields {
+    /// New flows without a record of their own since the last such event of the process.
+    refused: u64,
+    /// The same since the process started.
+    refused_total: u64,
 }
 
 #[derive(Serialize)]

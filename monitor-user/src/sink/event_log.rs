@@ -128,8 +128,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::core::event::{BootNs, Outcome, Protocol};
-    use crate::core::report::{AlertState, FlowReport, ProcessView};
+    use crate::core::event::{BootNs, Outcome, Protocol, SocketKind};
+    use crate::core::report::{AlertState, FlowReport, ProcessView, SocketReport};
     use crate::sink::fixture::{self, CLOCK};
 
     /// What the log holds after these effects.
@@ -157,6 +157,10 @@ mod tests {
         )
     }
 
+    fn socket(report: SocketReport) -> Effect {
+        Effect::SocketOpened(Box::new(report))
+    }
+
     #[test]
     fn each_action_has_its_golden_line() {
         let udp = FlowReport {
@@ -174,6 +178,19 @@ mod tests {
             )),
             fixture::flow(fixture::closed(fixture::process(42), Outcome::NeverSent)),
             fixture::flow(udp),
+            fixture::flow(fixture::accepted(fixture::process(42))),
+            fixture::flow(fixture::redirected(fixture::process(42))),
+            fixture::flow(FlowReport {
+                names: Vec::new(),
+                ..fixture::opened(fixture::kernel())
+            }),
+            socket(fixture::socket(
+                fixture::process(42),
+                SocketKind::Raw,
+                false,
+            )),
+            socket(fixture::socket(fixture::process(42), SocketKind::Tun, true)),
+            fixture::over_budget(fixture::stranger(43), 10, 250),
             fixture::ended(fixture::process(42), 3 << 8),
             fixture::ended(fixture::process(42), 9),
             fixture::alert(AlertState::Fired),
@@ -188,8 +205,13 @@ mod tests {
             logged: false,
             ..fixture::opened(fixture::process(42))
         };
+        let socket_not_logged = SocketReport {
+            logged: false,
+            ..fixture::socket(fixture::process(42), SocketKind::Raw, false)
+        };
         let effects = [
             fixture::flow(not_logged),
+            socket(socket_not_logged),
             fixture::alert(AlertState::StillFiring),
             Effect::Limited(crate::core::report::Limit::Flows),
             fixture::counted(fixture::process(42), Default::default()),

@@ -19,13 +19,13 @@ use crate::core::alert::{Alert, Severity};
 use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::catalog::Tool;
 use crate::core::event::{
-    BootNs, CgroupId, Endpoint, ExeFile, Hook, Outcome, Protocol, SocketCookie,
+    BootNs, CgroupId, Endpoint, ExeFile, Hook, Outcome, Protocol, SocketCookie, SocketKind,
 };
 use crate::core::names::{NameEvidence, NameSource};
 use crate::core::policy::{Judgement, Verdict};
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
-    ParentView, ProcessEnded, ProcessStarted, ProcessView,
+    OverBudgetReport, ParentView, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
 };
 
 /// Boot at 2026-11-20T09:32:00Z.
@@ -143,6 +143,19 @@ pub fn ended(process: ProcessView, exit_code: i32) -> Effect {
     }))
 }
 
+/// What belongs to no process.
+pub fn kernel() -> ProcessView {
+    ProcessView {
+        key: ProcessKey::default(),
+        parent: None,
+        exe: "".into(),
+        exe_file: ExeFile::default(),
+        args: Arc::new([]),
+        origin: Origin::Kernel,
+        ..stranger(0)
+    }
+}
+
 pub fn remote(addr: &str, protocol: Protocol) -> Endpoint {
     let addr: SocketAddr = addr.parse().unwrap();
     Endpoint { addr, protocol }
@@ -181,6 +194,46 @@ pub fn opened(process: ProcessView) -> FlowReport {
     )
 }
 
+/// A peer connected to the process.
+pub fn accepted(process: ProcessView) -> FlowReport {
+    FlowReport {
+        remote: remote("192.0.2.99:0", Protocol::Tcp),
+        names: Vec::new(),
+        judgement: Judgement {
+            verdict: Verdict::Served,
+            rule: "served",
+            purpose: None,
+            why: "192.0.2.99 connected to Claude Code, not the other way round".into(),
+        },
+        ..report(
+            process,
+            FlowAction::Opened {
+                hook: Hook::Accepted,
+            },
+        )
+    }
+}
+
+/// It asked for the API, and reaches a proxy.
+pub fn redirected(process: ProcessView) -> FlowReport {
+    let opened = opened(process.clone());
+    FlowReport {
+        remote: remote("192.0.2.128:3128", Protocol::Tcp),
+        names: Vec::new(),
+        judgement: Judgement {
+            purpose: None,
+            ..judgement(Verdict::Unknown)
+        },
+        ..report(
+            process,
+            FlowAction::Redirected {
+                asked: opened.remote,
+                asked_name: opened.names.into_iter().next(),
+            },
+        )
+    }
+}
+
 pub fn closed(process: ProcessView, outcome: Outcome) -> FlowReport {
     let end = FlowEnd {
         outcome,
@@ -216,6 +269,28 @@ pub fn counted(process: ProcessView, delta: FlowCounters) -> Effect {
         names,
         judgement,
         delta,
+    }))
+}
+
+pub fn socket(process: ProcessView, kind: SocketKind, found: bool) -> SocketReport {
+    SocketReport {
+        sequence: 6,
+        time: BootNs(7 * SECOND),
+        process: Arc::new(process),
+        kind,
+        protocol: 253,
+        found,
+        logged: true,
+    }
+}
+
+pub fn over_budget(process: ProcessView, refused: u64, refused_total: u64) -> Effect {
+    Effect::OverBudget(Box::new(OverBudgetReport {
+        sequence: 7,
+        time: BootNs(8 * SECOND),
+        process: Arc::new(process),
+        refused,
+        refused_total,
     }))
 }
 

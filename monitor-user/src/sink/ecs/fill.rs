@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use super::{
-    Agent, AlertFields, AttributionFields, BootId, CandidateFields, Destination, ECS_VERSION, Ecs,
-    EndpointFields, EventFields, EvidenceFields, FileFields, FlowFields, GenAi, Host, Id, Line,
-    NameFields, Network, Observer, Parent, Process, ProcessExtras, Rule, Source, Telltale,
-    ToolFields,
+    Agent, AlertFields, AttributionFields, BootId, BudgetFields, CandidateFields, Destination,
+    ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields, FlowFields, GenAi,
+    Host, Id, Line, NameFields, Network, Observer, Parent, Process, ProcessExtras, Rule,
+    SocketFields, Source, Telltale, ToolFields,
 };
 use crate::clock::WallClock;
 use crate::core::attribute::{Attribution, Evidence};
@@ -16,8 +16,8 @@ use crate::core::event::{BootNs, Endpoint, Hook, Outcome, Protocol};
 use crate::core::names::NameEvidence;
 use crate::core::policy::Judgement;
 use crate::core::report::{
-    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, ParentView,
-    ProcessEnded, ProcessStarted, ProcessView,
+    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, OverBudgetReport,
+    ParentView, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
 };
 use crate::metrics::failure_reason;
 use crate::sink::{HostInfo, file_name, plain, state_name};
@@ -32,6 +32,8 @@ impl<'a> Line<'a> {
             }
             Effect::ProcessEnded(event) if event.logged => Some(process_ended(event, clock, host)),
             Effect::Flow(report) if report.logged => Some(flow(report, clock, host)),
+            Effect::SocketOpened(report) if report.logged => Some(socket(report, clock, host)),
+            Effect::OverBudget(report) => Some(over_budget(report, clock, host)),
             Effect::Alert(notice) if notice.state != AlertState::StillFiring => {
                 Some(alert(notice, clock, host))
             }
@@ -86,6 +88,28 @@ const CONNECTION_FAILED: Kind = Kind {
     action: "connection-failed",
     outcome: Some("failure"),
     ..CONNECTION_OPENED
+};
+
+const CONNECTION_REDIRECTED: Kind = Kind {
+    types: &["connection", "info"],
+    action: "connection-redirected",
+    outcome: None,
+    ..CONNECTION_OPENED
+};
+
+const SOCKET_OPENED: Kind = Kind {
+    kind: "event",
+    category: &["network"],
+    types: &["info"],
+    action: "socket-opened",
+    dataset: "telltale.socket",
+    outcome: None,
+};
+
+const FLOWS_OVER_BUDGET: Kind = Kind {
+    action: "flows-over-budget",
+    dataset: "telltale.flow",
+    ..SOCKET_OPENED
 };
 
 const ALERT: Kind = Kind {
@@ -175,6 +199,7 @@ fn process_ended<'a>(event: &'a ProcessEnded, clock: &WallClock, host: &'a HostI
 fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
     let kind = match &report.action {
         FlowAction::Opened { .. } => CONNECTION_OPENED,
+        FlowAction::Redirected { .. } => CONNECTION_REDIRECTED,
         FlowAction::Ended(FlowEnd {
             outcome: Outcome::Closed,
             ..
@@ -184,26 +209,20 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Li
     let mut line = line(&kind, report.sequence, report.time, clock, host);
     set_process(&mut line, &report.process, clock);
     set_judgement(&mut line, &report.judgement);
-    line.network = Some(network(report.remote));
-    line.destination = Some(Destination {
-        address: report.ip().to_string(),
-        ip: report.ip(),
-        port: report.remote.addr.port(),
-        domain: report.name(),
-        bytes: None,
-    });
+    line.network = Some(network(report));
+    line.destination = Some(destination(report.remote, report.name()));
     line.telltale.cookie = Some(report.cookie.0.to_string());
     line.telltale.name = names(&report.names, report.time);
     let mut fields = FlowFields {
         first: report.first,
-        hook: None,
-        established: None,
-        srtt_us: None,
-        retransmits: None,
-        errno: None,
+        ..FlowFields::default()
     };
     match &report.action {
-        FlowAction::Opened { hook } => fields.hook = Some(hook_name(*hook)),
+        FlowAction::Opened { hook } => fields.hook = Some(hook.name()),
+        FlowAction::Redirected { asked, asked_name } => {
+            let name = asked_name.as_ref().map(|name| &*name.name);
+            fields.asked = Some(destination(*asked, name));
+        }
         FlowAction::Ended(end) => set_end(&mut line, &mut fields, report, end, clock),
     }
     line.telltale.flow = Some(fields);
@@ -212,7 +231,7 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Li
 
 fn set_end(
     line: &mut Line<'_>,
-    fields: &mut FlowFields,
+    fields: &mut FlowFields<'_>,
     report: &FlowReport,
     end: &FlowEnd,
     clock: &WallClock,
@@ -226,17 +245,43 @@ fn set_end(
     if let Outcome::Failed(errno) = end.outcome {
         fields.errno = errno;
     }
-    // The kernel side counts bytes and segments of TCP only: a 0 would be a claim.
+    line.source = Some(Source {
+        bytes: end.bytes_sent,
+    });
+    if let Some(destination) = &mut line.destination {
+        destination.bytes = Some(end.bytes_received);
+    }
+    // Only TCP is measured: a 0 would be a claim.
     if report.remote.protocol == Protocol::Tcp {
-        line.source = Some(Source {
-            bytes: end.bytes_sent,
-        });
-        if let Some(destination) = &mut line.destination {
-            destination.bytes = Some(end.bytes_received);
-        }
         fields.srtt_us = end.srtt_us;
         fields.retransmits = Some(end.retransmits);
     }
+}
+
+fn socket<'a>(report: &'a SocketReport, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+    let mut line = line(&SOCKET_OPENED, report.sequence, report.time, clock, host);
+    set_process(&mut line, &report.process, clock);
+    line.telltale.socket = Some(SocketFields {
+        kind: report.kind.name(),
+        protocol: report.protocol,
+        found: report.found,
+    });
+    line
+}
+
+fn over_budget<'a>(
+    report: &'a OverBudgetReport,
+    clock: &WallClock,
+    host: &'a HostInfo,
+) -> Line<'a> {
+    let kind = FLOWS_OVER_BUDGET;
+    let mut line = line(&kind, report.sequence, report.time, clock, host);
+    set_process(&mut line, &report.process, clock);
+    line.telltale.budget = Some(BudgetFields {
+        refused: report.refused,
+        refused_total: report.refused_total,
+    });
+    line
 }
 
 fn alert<'a>(notice: &'a AlertNotice, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
@@ -370,7 +415,22 @@ fn set_judgement<'a>(line: &mut Line<'a>, judgement: &'a Judgement) {
         .map(|purpose| EndpointFields { purpose });
 }
 
-fn network(remote: Endpoint) -> Network {
+fn destination(remote: Endpoint, domain: Option<&str>) -> Destination<'_> {
+    let (ip, port) = (remote.addr.ip(), remote.addr.port());
+    Destination {
+        address: ip.to_string(),
+        ip,
+        port: (port != 0).then_some(port),
+        domain,
+        bytes: None,
+    }
+}
+
+fn network(report: &FlowReport) -> Network {
+    let remote = report.remote;
+    let accepted = FlowAction::Opened {
+        hook: Hook::Accepted,
+    };
     let iana_number = match remote.protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
@@ -384,7 +444,11 @@ fn network(remote: Endpoint) -> Network {
             "ipv6"
         },
         iana_number: iana_number.to_string(),
-        direction: "egress",
+        direction: if report.action == accepted {
+            "ingress"
+        } else {
+            "egress"
+        },
     }
 }
 
@@ -409,18 +473,12 @@ fn seconds(duration: Duration) -> f64 {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).as_secs_f64()
 }
 
-fn hook_name(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Connect => "connect",
-        Hook::Sendmsg => "sendmsg",
-    }
-}
-
 fn origin_name(origin: Origin) -> &'static str {
     match origin {
         Origin::Executed => "executed",
         Origin::Forked => "forked",
         Origin::Found => "found",
         Origin::Unknown => "unknown",
+        Origin::Kernel => "kernel",
     }
 }
