@@ -12,7 +12,7 @@
 //! The hooks run before routing: an attempt that fails is seen as well.
 
 use aya_ebpf::{
-    bindings::bpf_sock_addr,
+    bindings::{bpf_sock, bpf_sock_addr},
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
@@ -22,13 +22,15 @@ use monitor_common::{
         DROPPED_UNREADABLE, GAP_NO_SOCKET_STORAGE, HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SENDMSG4,
         HOOK_SENDMSG6,
     },
-    flow::{FlowKey, Remote},
+    flow::{FlowKey, ProcessKey, Remote},
     record::{self, FlowOpened},
 };
 
 use crate::{
-    emit, flows, kernel,
-    maps::{SOCKET_CONNECTED, SOCKET_REPORTED, Socket, socket_or_insert},
+    emit,
+    flows::{self, has_ports},
+    kernel,
+    maps::{SOCKET_CONNECTED, SOCKET_REPORTED, Socket, socket, socket_or_insert},
 };
 
 /// Let the call go on: this program only watches.
@@ -95,10 +97,12 @@ fn remote6(sock_addr: *mut bpf_sock_addr) -> Remote {
 
 #[inline(always)]
 fn remote(sock_addr: *mut bpf_sock_addr, addr: [u32; 4]) -> Remote {
+    let protocol = field!(sock_addr.protocol) as u16;
+    let port = u16::from_be(field!(sock_addr.user_port) as u16);
     Remote {
         addr,
-        port: u16::from_be(field!(sock_addr.user_port) as u16),
-        protocol: field!(sock_addr.protocol) as u16,
+        port: if has_ports(protocol) { port } else { 0 },
+        protocol,
         reserved: 0,
     }
 }
@@ -106,7 +110,9 @@ fn remote(sock_addr: *mut bpf_sock_addr, addr: [u32; 4]) -> Remote {
 #[inline(always)]
 fn opened(ctx: &SockAddrContext, hook: u32, call: Call, remote: Remote) -> i32 {
     emit::attempted(hook);
-    let Some(process) = kernel::current_process() else {
+    let sock_addr = ctx.sock_addr;
+    let sk = field!(sock_addr.__bindgen_anon_1.sk);
+    let Some(process) = doer(sk) else {
         emit::outcome(hook, DROPPED_UNREADABLE);
         return ALLOW;
     };
@@ -123,8 +129,21 @@ fn opened(ctx: &SockAddrContext, hook: u32, call: Call, remote: Remote) -> i32 {
         flags: 0,
     };
     let delivered = flows::seen(&mut record);
-    remember(ctx, &record, call, delivered);
+    remember(sk, &record, call, delivered);
     ALLOW
+}
+
+/// The process that calls. A kernel thread acts for whom the socket belongs to: an io_uring
+/// worker before 5.12, a work queue of MPTCP.
+#[inline(always)]
+fn doer(sk: *mut bpf_sock) -> Option<ProcessKey> {
+    let task = kernel::current_task()?;
+    if kernel::is_kernel_thread(task)
+        && let Some(socket) = socket(sk)
+    {
+        return Some(socket.flow.process);
+    }
+    kernel::process_key(task)
 }
 
 #[inline(always)]
@@ -141,9 +160,7 @@ fn netns_cookie(ctx: &SockAddrContext) -> u64 {
 
 /// Keeps with the socket who uses it and whereto: for its packets, and for its end.
 #[inline(always)]
-fn remember(ctx: &SockAddrContext, record: &FlowOpened, call: Call, delivered: bool) {
-    let sock_addr = ctx.sock_addr;
-    let sk = field!(sock_addr.__bindgen_anon_1.sk);
+fn remember(sk: *mut bpf_sock, record: &FlowOpened, call: Call, delivered: bool) {
     let flow = FlowKey {
         process: record.process,
         remote: record.remote,
@@ -157,6 +174,8 @@ fn remember(ctx: &SockAddrContext, record: &FlowOpened, call: Call, delivered: b
             fresh.flags = SOCKET_CONNECTED | if delivered { SOCKET_REPORTED } else { 0 };
             *socket = fresh;
         }
-        Call::Sendmsg => socket.flow = flow,
+        // On a connected socket, a datagram to elsewhere changes nothing of the connection.
+        Call::Sendmsg if socket.flags & SOCKET_CONNECTED == 0 => socket.flow = flow,
+        Call::Sendmsg => {}
     }
 }

@@ -68,6 +68,9 @@ pub fn file_iter(ctx: *const FileIterContext) -> i32 {
     }
     // SAFETY: as above.
     let seq = unsafe { *meta };
+    let Some(task) = Address::new(task as u64) else {
+        return 0;
+    };
     // SAFETY: `file` is a file; the result is its socket, or null.
     let socket = unsafe { bpf_sock_from_file(file.cast()) };
     if socket.is_null() {
@@ -77,37 +80,50 @@ pub fn file_iter(ctx: *const FileIterContext) -> i32 {
     let offset = offsets::SOCKET_SK.load() as usize;
     // SAFETY: `sk` is a pointer field of `struct socket`; the verifier follows the types.
     let sk = unsafe { *socket.cast::<u8>().add(offset).cast::<*mut u8>() };
-    if sk.is_null() {
-        return 0;
+    if !sk.is_null() {
+        found(seq, task, sk);
     }
-    let Some(process) = Address::new(task as u64).and_then(kernel::process_key) else {
-        return 0;
-    };
-    let Some(address) = Address::new(sk as u64) else {
-        return 0;
-    };
-    let family = u32::from(address.read::<u16>(&offsets::SOCK_FAMILY).unwrap_or(0));
-    if matches!(family, UNIX | NETLINK | ALG) {
-        return 0;
+    0
+}
+
+/// A socket that a process has open.
+#[inline(always)]
+fn found(seq: *mut seq_file, task: Address, sk: *mut u8) -> Option<()> {
+    let address = Address::new(sk as u64)?;
+    let family = u32::from(address.read::<u16>(&offsets::SOCK_FAMILY)?);
+    if stays_here(family) || is_known(sk) {
+        return None;
     }
+    let process = kernel::process_key(task)?;
     let remote = remote(address, family);
-    let now = kernel::now_ns();
-    let mut fresh = Socket::new(FlowKey { process, remote }, now);
+    let mut fresh = Socket::new(FlowKey { process, remote }, kernel::now_ns());
     fresh.flags = SOCKET_FOUND;
     if remote.port != 0 {
         fresh.flags |= SOCKET_CONNECTED | SOCKET_REPORTED;
     }
     // Told first, remembered then: if the reader's file is full, the kernel comes back to this
     // socket, and must find it as unknown as before.
-    if !is_known(sk) && tell(seq, address, family, &fresh) {
+    if tell(seq, task, address, family, &fresh) {
         remember(sk, &mut fresh);
     }
-    0
+    Some(())
+}
+
+/// Whether sockets of a family carry IP.
+#[inline(always)]
+pub fn is_ip(family: u32) -> bool {
+    family == IPV4 || family == IPV6
+}
+
+/// Whether what sockets of a family send cannot leave this host.
+#[inline(always)]
+pub fn stays_here(family: u32) -> bool {
+    matches!(family, UNIX | NETLINK | ALG)
 }
 
 /// Whether the socket has a record.
 #[inline(always)]
-fn is_known(sk: *mut u8) -> bool {
+pub fn is_known(sk: *mut u8) -> bool {
     let map = (&raw const SOCKETS).cast_mut().cast();
     // SAFETY: `sk` is a socket; null for the initial value means "do not create".
     !unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0) }.is_null()
@@ -116,7 +132,7 @@ fn is_known(sk: *mut u8) -> bool {
 /// Gives the socket its record. Without memory for it the socket is told again at the next run,
 /// which is better than not at all.
 #[inline(always)]
-fn remember(sk: *mut u8, fresh: &mut Socket) {
+pub fn remember(sk: *mut u8, fresh: &mut Socket) {
     const CREATE: u64 = BPF_SK_STORAGE_GET_F_CREATE as u64;
     let map = (&raw const SOCKETS).cast_mut().cast();
     let initial = core::ptr::from_mut(fresh).cast();
@@ -153,10 +169,9 @@ fn remote(sk: Address, family: u32) -> Remote {
 /// Writes what the reader is to know of a socket that no hook has seen. Returns whether there
 /// was room.
 #[inline(always)]
-fn tell(seq: *mut seq_file, sk: Address, family: u32, socket: &Socket) -> bool {
+fn tell(seq: *mut seq_file, task: Address, sk: Address, family: u32, socket: &Socket) -> bool {
     let socket_type = u32::from(sk.read::<u16>(&offsets::SOCK_TYPE).unwrap_or(0));
-    let ip = family == IPV4 || family == IPV6;
-    if !ip || socket_type == SOCK_RAW {
+    if !is_ip(family) || socket_type == SOCK_RAW {
         let protocol = u32::from(socket.flow.remote.protocol);
         return tell_socket(seq, socket.flow.process, family, socket_type, protocol);
     }
@@ -168,14 +183,19 @@ fn tell(seq: *mut seq_file, sk: Address, family: u32, socket: &Socket) -> bool {
         process: socket.flow.process,
         remote: socket.flow.remote,
         cookie: sk.read::<u64>(&offsets::SOCK_COOKIE).unwrap_or(0),
-        cgroup_id: 0,
+        cgroup_id: kernel::cgroup_id(task).unwrap_or(0),
         netns_cookie: 0,
         tid: 0,
-        uid: 0,
+        uid: uid(task).unwrap_or(u32::MAX),
         hook: HOOK_WIRE,
         flags: FLOW_FIRST | FLOW_FOUND,
     };
     write(seq, &record)
+}
+
+#[inline(always)]
+fn uid(task: Address) -> Option<u32> {
+    task.follow(&offsets::TASK_CRED)?.read(&offsets::CRED_UID)
 }
 
 #[inline(always)]
@@ -199,7 +219,7 @@ fn tell_socket(
 
 /// A file that is no socket: only the TUN device matters.
 #[inline(always)]
-fn device(seq: *mut seq_file, task: *const u8, file: *mut u8) -> Option<()> {
+fn device(seq: *mut seq_file, task: Address, file: *mut u8) -> Option<()> {
     let inode = Address::new(file as u64)?.follow(&offsets::FILE_INODE)?;
     let mode = inode.read::<u16>(&offsets::INODE_MODE)?;
     if mode & FILE_TYPE != CHARACTER_DEVICE
@@ -207,7 +227,7 @@ fn device(seq: *mut seq_file, task: *const u8, file: *mut u8) -> Option<()> {
     {
         return None;
     }
-    let process = kernel::process_key(Address::new(task as u64)?)?;
+    let process = kernel::process_key(task)?;
     let _ = tell_socket(seq, process, FAMILY_TUN, 0, 0); // Told again at the next run anyway.
     Some(())
 }

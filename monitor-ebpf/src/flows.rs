@@ -34,6 +34,12 @@ enum First {
     Unknown,
 }
 
+/// Whether a protocol has ports in its first four bytes: TCP, UDP, DCCP, SCTP, UDP-Lite, MPTCP.
+#[inline(always)]
+pub fn has_ports(protocol: u16) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136 | 262)
+}
+
 /// Counts one call or packet, and reports it if it is new or wanted. `record` is complete but for
 /// the flag that says "first". Returns whether a record was delivered.
 #[inline(always)]

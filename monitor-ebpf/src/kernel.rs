@@ -163,8 +163,25 @@ pub fn process_key(task: Address) -> Option<ProcessKey> {
     })
 }
 
+/// Whether a task is the kernel's own: `PF_KTHREAD` of include/linux/sched.h.
+#[inline(always)]
+pub fn is_kernel_thread(task: Address) -> bool {
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    task.read::<u32>(&offsets::TASK_FLAGS)
+        .is_some_and(|flags| flags & PF_KTHREAD != 0)
+}
+
 /// Key of the running process.
 #[inline(always)]
 pub fn current_process() -> Option<ProcessKey> {
     process_key(current_task()?)
+}
+
+/// Cgroup-v2 id of a task: `task->cgroups->dfl_cgrp->kn->id`.
+#[inline(always)]
+pub fn cgroup_id(task: Address) -> Option<u64> {
+    task.follow(&offsets::TASK_CGROUPS)?
+        .follow(&offsets::CSS_SET_DFL_CGRP)?
+        .follow(&offsets::CGROUP_KN)?
+        .read(&offsets::KERNFS_NODE_ID)
 }

@@ -9,8 +9,10 @@
 //! [`emit`] keeps the books, [`offsets`] is filled in by the loader from the kernel's BTF.
 #![no_std]
 #![no_main]
-// Atomic additions: `AtomicU64::fetch_add` does not exist for this target, the instruction does.
-#![allow(internal_features)]
+#![allow(
+    internal_features,
+    reason = "atomic additions: the target has the instruction but not `AtomicU64::fetch_add`"
+)]
 #![feature(core_intrinsics)]
 // `kernel::opaque`: the BPF target's `asm!` is not stable yet.
 #![feature(asm_experimental_arch)]
@@ -25,6 +27,7 @@ mod maps;
 mod offsets;
 mod packet;
 mod process;
+mod send;
 mod socket;
 
 use kernel::Setting;

@@ -28,6 +28,12 @@ offsets! {
     TASK_SELF_EXEC_ID;
     /// `task_struct.exit_code`
     TASK_EXIT_CODE;
+    /// `task_struct.flags`
+    TASK_FLAGS;
+    /// `task_struct.signal`
+    TASK_SIGNAL;
+    /// `signal_struct.live`
+    SIGNAL_LIVE;
     /// `task_struct.mm`
     TASK_MM;
     /// `task_struct.cred`
@@ -88,6 +94,8 @@ offsets! {
     SUPER_BLOCK_DEV;
     /// `sock.sk_err`
     SOCK_ERR;
+    /// `sock.__sk_common.skc_flags`
+    SOCK_FLAGS;
     /// `sock.sk_type`
     SOCK_TYPE;
     /// `sock.sk_protocol`

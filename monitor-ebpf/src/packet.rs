@@ -34,7 +34,9 @@ use monitor_common::{
 };
 
 use crate::{
-    emit, flows, kernel,
+    emit,
+    flows::{self, has_ports},
+    kernel,
     maps::{CONTROL, PAYLOAD, SOCKET_CHECKED, SOCKET_CONNECTED, SOCKET_FOUND, Socket, socket},
 };
 
@@ -158,7 +160,7 @@ fn parse(skb: *mut __sk_buff, direction: Direction) -> Option<Packet> {
         };
         (transport, protocol, load::<[u32; 4]>(skb, at)?)
     };
-    let port = if has_ports(protocol) {
+    let port = if has_ports(u16::from(protocol)) {
         let at = if direction == Direction::Egress {
             transport + 2
         } else {
@@ -180,12 +182,6 @@ fn parse(skb: *mut __sk_buff, direction: Direction) -> Option<Packet> {
         transport,
         length: packet_length(skb).saturating_sub(transport),
     })
-}
-
-/// TCP, UDP, DCCP, SCTP, UDP-Lite: ports in the first four bytes.
-#[inline(always)]
-fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, 6 | 17 | 33 | 132 | 136)
 }
 
 /// Where the transport header of an IPv6 packet starts, and which it is.
@@ -219,29 +215,65 @@ fn leaves(skb: *mut __sk_buff, packet: &Packet, socket: Option<&mut Socket>) {
         sample(skb, HOOK_DNS_EGRESS, packet, process);
     }
     let Some(socket) = socket else {
-        // A reset answers a packet that nobody waits for: no contact of this host's choosing.
-        if packet.remote.protocol != TCP || !resets(skb, packet) {
+        // Bare acknowledgements and resets answer for sockets that are gone.
+        let contact = packet.remote.protocol != TCP
+            || tcp(skb, packet).is_some_and(|segment| segment.is_contact());
+        if contact {
             first_seen(skb, process, packet.remote, FLOW_UNOWNED);
         }
         return;
     };
     let connected = socket.flags & SOCKET_CONNECTED != 0;
     if packet.remote.protocol == TCP && socket.flow.remote.protocol == TCP {
+        if !connected && tcp(skb, packet).is_some_and(|segment| segment.answers_a_call()) {
+            return; // A SYN-ACK, sent for the listener; the connection has its own socket later.
+        }
         socket.flags |= SOCKET_CHECKED;
         if !connected {
             return accepted(skb, packet, socket);
         }
     }
-    if same_way(&socket.flow.remote, &packet.remote) {
+    let asked_nothing = is_zero(&socket.flow.remote) && !connected;
+    if !asked_nothing && same_way(&socket.flow.remote, &packet.remote) {
         return count_sent(packet, socket, connected);
     }
-    elsewhere(skb, packet, socket, connected);
+    elsewhere(skb, packet, socket, asked_nothing);
 }
 
-/// Whether a TCP segment has the RST flag: RFC 9293 section 3.1.
+/// What matters of a TCP header: RFC 9293 section 3.1.
+struct Segment {
+    flags: u8,
+    payload: u32,
+}
+
+impl Segment {
+    /// SYN and ACK.
+    #[inline(always)]
+    fn answers_a_call(&self) -> bool {
+        self.flags & 0x12 == 0x12
+    }
+
+    /// A SYN alone, or payload.
+    #[inline(always)]
+    fn is_contact(&self) -> bool {
+        self.flags & 0x12 == 0x02 || self.payload > 0
+    }
+}
+
 #[inline(always)]
-fn resets(skb: *mut __sk_buff, packet: &Packet) -> bool {
-    load::<u8>(skb, packet.transport + 13).is_some_and(|flags| flags & 0x04 != 0)
+fn tcp(skb: *mut __sk_buff, packet: &Packet) -> Option<Segment> {
+    let [offset, flags] = load::<[u8; 2]>(skb, packet.transport + 12)?;
+    let header = u32::from(offset >> 4) * 4;
+    Some(Segment {
+        flags,
+        payload: packet.length.saturating_sub(header),
+    })
+}
+
+#[inline(always)]
+fn is_zero(remote: &Remote) -> bool {
+    let a = &remote.addr;
+    a[0] | a[1] | a[2] | a[3] | u32::from(remote.port) == 0
 }
 
 /// The process answers a peer that connected to it.
@@ -303,7 +335,7 @@ fn payload(packet: &Packet) -> u64 {
 
 /// The packet does not go where the socket's process last asked.
 #[inline(always)]
-fn elsewhere(skb: *mut __sk_buff, packet: &Packet, socket: &mut Socket, connected: bool) {
+fn elsewhere(skb: *mut __sk_buff, packet: &Packet, socket: &mut Socket, asked_nothing: bool) {
     let key = FlowKey {
         process: socket.flow.process,
         remote: packet.remote,
@@ -311,7 +343,6 @@ fn elsewhere(skb: *mut __sk_buff, packet: &Packet, socket: &mut Socket, connecte
     if flows::add_bytes(&key, payload(packet), 0) {
         return; // The process asked for it as well, or it was told before.
     }
-    let asked_nothing = socket.flow.remote.port == 0 && !connected;
     if !asked_nothing {
         redirected(skb, packet, socket);
     }

@@ -142,7 +142,7 @@ fn describe(task: Address, scratch: &mut ExecScratch) -> Option<()> {
     record.parent = parent;
     record.uid = cred.read(&offsets::CRED_UID)?;
     record.gid = cred.read(&offsets::CRED_GID)?;
-    record.cgroup_id = cgroup_id(task).unwrap_or(0);
+    record.cgroup_id = kernel::cgroup_id(task).unwrap_or(0);
     (record.mount_ns, record.net_ns) = namespaces(task).unwrap_or((0, 0));
     (record.exe_inode, record.exe_device, record.exe_links) = (0, 0, 0);
     (record.path_bytes, record.args_bytes) = (0, 0);
@@ -156,15 +156,6 @@ fn describe(task: Address, scratch: &mut ExecScratch) -> Option<()> {
             Some(())
         }
     }
-}
-
-/// Cgroup-v2 id of a task: `task->cgroups->dfl_cgrp->kn->id`.
-#[inline(always)]
-fn cgroup_id(task: Address) -> Option<u64> {
-    task.follow(&offsets::TASK_CGROUPS)?
-        .follow(&offsets::CSS_SET_DFL_CGRP)?
-        .follow(&offsets::CGROUP_KN)?
-        .read(&offsets::KERNFS_NODE_ID)
 }
 
 /// Inode numbers of the mount and network namespaces of a task.
@@ -293,8 +284,8 @@ fn append_args(mm: Address, scratch: &mut ExecScratch) {
 }
 
 /// `TP_PROTO(struct task_struct *p)` (7.x adds `bool group_dead`), kernel/exit.c `do_exit`; runs
-/// as the task that ends. A process ends with its leader here: the leader stays a zombie until
-/// the last thread is gone, and threads that outlive it still carry its key.
+/// as each thread that ends; a process ends with its last one, whose leader is still there as a
+/// zombie. Two that end at the same moment may both be told: the second changes nothing.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     if let Some(task) = Address::new(ctx.arg::<u64>(0)) {
@@ -305,8 +296,11 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn exited(task: Address) {
-    if task.read::<u32>(&offsets::TASK_PID) != task.read::<u32>(&offsets::TASK_TGID) {
-        return; // A thread.
+    let live = task
+        .follow(&offsets::TASK_SIGNAL)
+        .and_then(|signal| signal.read::<u32>(&offsets::SIGNAL_LIVE));
+    if live != Some(0) {
+        return; // Other threads go on.
     }
     emit::attempted(HOOK_EXIT);
     let (Some(process), Some(exit_code)) = (

@@ -13,8 +13,9 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
-        BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock, bpf_sock_ops,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock,
+        bpf_sock_ops,
     },
     helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
     macros::{cgroup_sock, sock_ops},
@@ -30,8 +31,8 @@ use crate::{
     emit, flows,
     kernel::{self, Address},
     maps::{
-        CONTROL, DETAIL, SOCKET_CONNECTED, SOCKET_ENDED, SOCKET_REPORTED, SOCKET_SYN_SENT, Socket,
-        socket, socket_or_insert,
+        CONTROL, DETAIL, SOCKET_CONNECTED, SOCKET_ENDED, SOCKET_FOUND, SOCKET_REPORTED,
+        SOCKET_SYN_SENT, Socket, socket, socket_or_insert,
     },
     offsets,
 };
@@ -40,6 +41,10 @@ use crate::{
 const TCP_CLOSE: u32 = 7;
 /// Let the call go on: this program only watches.
 const ALLOW: i32 = 1;
+/// States that a FIN of ours leads to: FIN_WAIT1, FIN_WAIT2, TIME_WAIT, LAST_ACK, CLOSING.
+const FIN_SENT: u32 = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 11;
+/// `SOCK_DONE` of `enum sock_flags`, include/net/sock.h: the remote's FIN was received.
+const SOCK_DONE: u32 = 1;
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
 
@@ -101,6 +106,7 @@ pub fn socket_state(ctx: SockOpsContext) -> u32 {
     let op = ctx.op();
     if op != BPF_SOCK_OPS_TCP_CONNECT_CB
         && op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
+        && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
         && op != BPF_SOCK_OPS_STATE_CB
     {
         return 1;
@@ -119,6 +125,11 @@ pub fn socket_state(ctx: SockOpsContext) -> u32 {
             let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
         }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => socket.established_ns = kernel::now_ns(),
+        // The record is a copy of the listener's: of it, only the owner is true of this one.
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            socket.flags &= SOCKET_FOUND;
+            socket.established_ns = 0;
+        }
         _ if ctx.arg(1) == TCP_CLOSE => tcp_closed(ops, sk, socket),
         _ => {}
     }
@@ -128,29 +139,44 @@ pub fn socket_state(ctx: SockOpsContext) -> u32 {
 #[inline(always)]
 fn tcp_closed(ops: *mut bpf_sock_ops, sk: *mut bpf_sock, socket: &mut Socket) {
     let established = socket.established_ns != 0;
-    let ended = FlowEnded {
-        bytes_sent: field!(ops.bytes_acked),
-        bytes_received: field!(ops.bytes_received),
+    let (errno, flags) = inner_state(sk);
+    // The kernel counts sequence numbers, of which SYN and FIN take one each: RFC 9293 section 3.4.
+    let syn = u64::from(established);
+    let fin_received = flags >> SOCK_DONE & 1;
+    let partial = FlowEnded {
+        bytes_sent: field!(ops.bytes_acked).saturating_sub(syn + fin_acknowledged(ops)),
+        bytes_received: field!(ops.bytes_received).saturating_sub(fin_received),
         srtt_us: field!(ops.srtt_us) >> 3,
         retransmits: field!(ops.total_retrans),
         outcome: if established { END_CLOSED } else { END_FAILED },
-        errno: if established { 0 } else { errno(sk) },
+        errno: if established { 0 } else { errno },
         ..FlowEnded::default()
     };
     // SAFETY: a valid context of a type that this helper takes.
     let cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
-    end(socket, cookie, ended);
+    end(socket, cookie, partial);
 }
 
-/// The error that ended a TCP connection attempt; 0 if the kernel recorded none.
+/// 1 if the remote acknowledged a FIN of ours, else 0: nothing is outstanding, and the state that
+/// the connection leaves is one that only a FIN leads to.
 #[inline(always)]
-fn errno(sk: *mut bpf_sock) -> i32 {
+fn fin_acknowledged(ops: *mut bpf_sock_ops) -> u64 {
+    let state = field!(ops.__bindgen_anon_1.args[0]);
+    let all_acknowledged = field!(ops.snd_una) == field!(ops.snd_nxt);
+    u64::from(state < 32 && FIN_SENT >> state & 1 == 1 && all_acknowledged)
+}
+
+/// What the UAPI does not show of a TCP socket: `sk_err` (0: no error) and the `SOCK_` flags.
+#[inline(always)]
+fn inner_state(sk: *mut bpf_sock) -> (i32, u64) {
     // SAFETY: `sk` is a socket; the cast gives the kernel's own structure, or null. The context's
     // socket itself may not be read beyond the fields of the UAPI.
     let sock = unsafe { bpf_skc_to_tcp_sock(sk.cast()) };
-    Address::new(sock as u64)
-        .and_then(|sock| sock.read(&offsets::SOCK_ERR))
-        .unwrap_or(0)
+    let Some(sock) = Address::new(sock as u64) else {
+        return (0, 0);
+    };
+    let errno = sock.read(&offsets::SOCK_ERR).unwrap_or(0);
+    (errno, sock.read(&offsets::SOCK_FLAGS).unwrap_or(0))
 }
 
 /// See the module's documentation. Runs when the last reference of a socket file is put.
@@ -173,6 +199,17 @@ fn released(sock: *mut bpf_sock, socket: &mut Socket) {
         ..FlowEnded::default()
     };
     if socket.flow.remote.protocol != TCP {
+        end(
+            socket,
+            cookie,
+            FlowEnded {
+                outcome: END_CLOSED,
+                ..partial
+            },
+        );
+    } else if socket.flags & SOCKET_FOUND != 0 {
+        // Older than the monitor: what it carried is not known, so its end is only counted.
+        socket.flags &= !SOCKET_REPORTED;
         end(
             socket,
             cookie,

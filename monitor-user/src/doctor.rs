@@ -43,10 +43,19 @@ pub fn examine(host: &HostRoot) -> Report {
                 "kernel types",
                 "BTF is there, and every field that is needed",
             );
-            for bpf::Probed { program, loaded } in programs {
-                match loaded {
-                    Ok(()) => page.good(program, "loads"),
-                    Err(error) => page.bad(program, &error.to_string()),
+            for bpf::Probed {
+                program,
+                loaded,
+                optional_before,
+            } in programs
+            {
+                match (loaded, optional_before) {
+                    (Ok(()), _) => page.good(program, "loads"),
+                    (Err(_), Some((major, minor))) => page.note(
+                        program,
+                        &format!("not there: it needs Linux {major}.{minor}; see docs/coverage.md"),
+                    ),
+                    (Err(error), None) => page.bad(program, &error.to_string()),
                 }
             }
         }

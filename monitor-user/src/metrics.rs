@@ -112,6 +112,9 @@ pub struct Metrics {
     outputs: Outputs,
 }
 
+/// Content type of [`Metrics::encode`].
+pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
+
 impl Metrics {
     /// Defines all metrics. `tools` are the ids of the catalog: the bound of the `tool` label.
     ///

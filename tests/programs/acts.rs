@@ -4,9 +4,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{self, Command};
+
+use rustix::net::{AddressFamily, SendFlags, SocketType};
 
 /// Status that the child exits with.
 pub const EXIT_STATUS: i32 = 7;
@@ -16,6 +18,9 @@ pub const CHILD_ARGS: [&str; 4] = ["sh", "-c", "exit 7", "an argument"];
 
 /// What is said over each TCP connection.
 pub const GREETING: &[u8] = b"hello";
+
+/// What is answered.
+pub const REPLY: &[u8] = b"you too";
 
 /// Where the name server listens: on loopback, and not where a real one does.
 const RESOLVER: &str = "127.0.83.1:53";
@@ -49,13 +54,17 @@ pub struct Acts {
     pub udp4: SocketAddr,
     /// The same over IPv6.
     pub udp6: SocketAddr,
+    /// Was sent an ICMP echo request over a raw socket.
+    pub echoed: SocketAddr,
+    /// Was connected to before the programs were loaded.
+    pub older: SocketAddr,
     /// Was asked [`DNS_QUERY`] over a connected socket, and answered.
     pub resolver: SocketAddr,
 }
 
 impl Acts {
-    /// Does it all.
-    pub fn perform() -> Acts {
+    /// Does it all. `older` is a connection that was there before.
+    pub fn perform(older: &TcpStream) -> Acts {
         let (child, child_exe) = run_child();
         Acts {
             pid: process::id(),
@@ -67,6 +76,11 @@ impl Acts {
             refused: be_refused(),
             udp4: send_to("127.0.0.1:0"),
             udp6: send_to("[::1]:0"),
+            echoed: {
+                send_frame();
+                echo()
+            },
+            older: older.peer_addr().unwrap(),
             resolver: ask(),
         }
     }
@@ -88,10 +102,15 @@ fn greet(addr: &str) -> SocketAddr {
     let mut client = TcpStream::connect(addr).unwrap();
     let (mut server, _) = listener.accept().unwrap();
     client.write_all(GREETING).unwrap();
-    drop(client);
+    client.shutdown(Shutdown::Write).unwrap();
     let mut heard = Vec::new();
     server.read_to_end(&mut heard).unwrap();
     assert_eq!(heard, GREETING);
+    server.write_all(REPLY).unwrap();
+    drop(server);
+    heard.clear();
+    client.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, REPLY);
     addr
 }
 
@@ -109,6 +128,23 @@ fn send_to(addr: &str) -> SocketAddr {
     let sender = UdpSocket::bind(SocketAddr::new(addr.ip(), 0)).unwrap();
     sender.send_to(GREETING, addr).unwrap();
     addr
+}
+
+/// Sends an ICMP echo request: RFC 792.
+fn echo() -> SocketAddr {
+    let target: SocketAddr = "127.0.83.2:0".parse().unwrap();
+    let icmp = Some(rustix::net::ipproto::ICMP);
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, icmp).unwrap();
+    let request = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    rustix::net::sendto(&socket, &request, SendFlags::empty(), &target).unwrap();
+    target
+}
+
+/// Tries to send a frame on a packet socket that is bound to no device: refused, after the send
+/// was seen.
+fn send_frame() {
+    let socket = rustix::net::socket(AddressFamily::PACKET, SocketType::DGRAM, None).unwrap();
+    rustix::net::send(&socket, GREETING, SendFlags::empty()).unwrap_err();
 }
 
 fn ask() -> SocketAddr {

@@ -8,9 +8,10 @@ use std::os::unix::fs::MetadataExt;
 
 use telltale::core::event::{
     Direction, DnsMessage, Event, FlowEnded, FlowOpened, Hook, Outcome, ProcessExecuted, Protocol,
+    SocketKind,
 };
 
-use crate::acts::{Acts, CHILD_ARGS, DNS_ANSWER, DNS_QUERY, EXIT_STATUS, GREETING};
+use crate::acts::{Acts, CHILD_ARGS, DNS_ANSWER, DNS_QUERY, EXIT_STATUS, GREETING, REPLY};
 
 type Check = fn(&Acts, &[Event]) -> Result<(), String>;
 
@@ -18,18 +19,13 @@ type Check = fn(&Acts, &[Event]) -> Result<(), String>;
 const ECONNREFUSED: i32 = 111;
 
 /// One check per program, in the loader's order.
-pub const CHECKS: [(&str, Check); 12] = [
+pub const CHECKS: [(&str, Check); 15] = [
     ("process_fork", process_fork),
     ("process_exec", process_exec),
     ("process_exit", process_exit),
-    ("dns_egress", |acts, events| {
-        dns(acts, events, Direction::Egress, DNS_QUERY)
-    }),
-    ("dns_ingress", |acts, events| {
-        dns(acts, events, Direction::Ingress, DNS_ANSWER)
-    }),
-    ("socket_state", socket_state),
+    ("sock_create", sock_create),
     ("sock_release", sock_release),
+    ("socket_state", socket_state),
     ("connect4", |acts, events| {
         opened(acts, events, Hook::Connect, acts.tcp4, Protocol::Tcp)
     }),
@@ -42,7 +38,16 @@ pub const CHECKS: [(&str, Check); 12] = [
     ("sendmsg6", |acts, events| {
         opened(acts, events, Hook::Sendmsg, acts.udp6, Protocol::Udp)
     }),
+    ("packet_egress", |acts, events| {
+        dns(acts, events, Direction::Egress, DNS_QUERY)?;
+        echo(acts, events)
+    }),
+    ("packet_ingress", |acts, events| {
+        dns(acts, events, Direction::Ingress, DNS_ANSWER)
+    }),
+    ("send_length", send_length),
     ("task_iter", task_iter),
+    ("file_iter", file_iter),
 ];
 
 /// An error that names the first fact that does not hold.
@@ -125,6 +130,62 @@ fn task_iter(acts: &Acts, events: &[Event]) -> Result<(), String> {
     )
 }
 
+/// The raw socket that was opened.
+fn sock_create(acts: &Acts, events: &[Event]) -> Result<(), String> {
+    let opened = events.iter().find_map(|event| match event {
+        Event::SocketOpened(socket)
+            if socket.process.tgid == acts.pid && socket.kind == SocketKind::Raw =>
+        {
+            Some(socket)
+        }
+        _ => None,
+    });
+    let opened = opened.ok_or("no record of the raw socket")?;
+    let facts = [
+        ("protocol", opened.protocol == 1),
+        ("how it was seen", !opened.found),
+    ];
+    all(&facts, opened)
+}
+
+/// The packet socket that something was sent on.
+fn send_length(acts: &Acts, events: &[Event]) -> Result<(), String> {
+    let opened = events.iter().find_map(|event| match event {
+        Event::SocketOpened(socket) if socket.kind == SocketKind::Packet => Some(socket),
+        _ => None,
+    });
+    let opened = opened.ok_or("no record of the packet socket")?;
+    let facts = [
+        ("process", opened.process.tgid == acts.pid),
+        ("how it was seen", !opened.found),
+    ];
+    all(&facts, opened)
+}
+
+/// The echo request over the raw socket, which no call but the send itself announces.
+fn echo(acts: &Acts, events: &[Event]) -> Result<(), String> {
+    let open = opens(events).find(|open| open.remote.addr == acts.echoed);
+    let open = open.ok_or("no record of the echo request")?;
+    let facts = [
+        ("process", open.process.tgid == acts.pid),
+        ("hook", open.hook == Hook::Packet),
+        ("protocol", open.remote.protocol == Protocol::Other(1)),
+    ];
+    all(&facts, open)
+}
+
+/// The connection that was there before the programs.
+fn file_iter(acts: &Acts, events: &[Event]) -> Result<(), String> {
+    let open = opens(events).find(|open| open.remote.addr == acts.older);
+    let open = open.ok_or("no record of the older connection")?;
+    let facts = [
+        ("process", open.process.tgid == acts.pid),
+        ("hook", open.hook == Hook::Found),
+        ("protocol", open.remote.protocol == Protocol::Tcp),
+    ];
+    all(&facts, open)
+}
+
 fn opened(
     acts: &Acts,
     events: &[Event],
@@ -153,7 +214,8 @@ fn socket_state(acts: &Acts, events: &[Event]) -> Result<(), String> {
                 "outcome",
                 end.outcome == Outcome::Closed && end.established.is_some(),
             ),
-            ("bytes", end.bytes_sent >= GREETING.len() as u64),
+            ("bytes", end.bytes_sent == GREETING.len() as u64),
+            ("bytes received", end.bytes_received == REPLY.len() as u64),
             ("round-trip time", end.srtt_us.is_some()),
         ];
         all(&facts, end)?;

@@ -7,6 +7,8 @@
 #![allow(clippy::print_stdout, reason = "a command line tool talks on stdout")]
 
 mod build_ebpf;
+mod packages;
+mod run;
 mod shell;
 mod test;
 mod tidy;
@@ -30,6 +32,8 @@ struct Cli {
 enum Command {
     /// Build the kernel object from source, or prove that the committed one comes from it.
     BuildEbpf(build_ebpf::Args),
+    /// Build Telltale and start it with the privileges that it needs.
+    Run(run::Args),
     /// Run the test suite, or one part of it, and say how long it took.
     Test(test::Args),
     /// Check what the compiler cannot: layers, file headers, stray text.
@@ -41,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
         Command::Vm(args) => vm::run(&args),

@@ -57,6 +57,14 @@ pub fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{command:?}: output is not UTF-8"))
 }
 
+/// Whether this process is root.
+///
+/// # Errors
+/// When `id` cannot be run.
+pub fn is_root() -> Result<bool> {
+    Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
 /// The first executable file called `name` on `PATH`.
 pub fn find_on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

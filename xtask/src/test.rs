@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::shell;
+use crate::{packages, shell};
 
 /// The package whose tests need root.
 const ROOT_PACKAGE: &str = "monitor-tests";
@@ -55,6 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
         .arg("test")
         .args(args.part.packages());
     if args.part != Part::Unit {
+        packages::install_missing()?;
         become_root(&mut test)?;
     }
     let mut build = shell::cargo();
@@ -76,7 +77,7 @@ fn timed(command: &mut Command) -> Result<Duration> {
 
 /// Makes cargo run the test programs as root: at once where this is root, else through sudo.
 fn become_root(cargo: &mut Command) -> Result<()> {
-    if shell::output(Command::new("id").arg("-u"))?.trim() == "0" {
+    if shell::is_root()? {
         return Ok(());
     }
     if shell::find_on_path("sudo").is_none() {

@@ -107,6 +107,7 @@ fn comment(text: &str) -> String {
     out + &line + "\n"
 }
 
+#[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
     use std::time::Duration;

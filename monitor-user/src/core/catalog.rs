@@ -689,7 +689,7 @@ mod tests {
             Some(("device-fingerprint", true)),
         );
         check("qoder-cli", "api.anthropic.com", None, None);
-        check("aider", "files.pypi.org", None, Some(("update", false)));
+        check("aider", "aider.chat", None, Some(("docs", false)));
     }
 
     #[test]

@@ -183,7 +183,7 @@ fn app(web: Web) -> Router {
 async fn metrics(State(web): State<Web>) -> Response {
     let encoded = spawn_blocking(move || web.metrics.encode()).await;
     match encoded {
-        Ok(Ok(text)) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Ok(Ok(text)) => ([(CONTENT_TYPE, crate::metrics::TEXT_FORMAT)], text).into_response(),
         Ok(Err(error)) => broken(&error),
         Err(error) => broken(&error),
     }

@@ -13,13 +13,14 @@ use aya::programs::{
     Iter, Program, ProgramError, SockOps,
 };
 use aya::{Ebpf, EbpfLoader};
-use monitor_common::flow::ProcessKey;
+use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey};
 use monitor_common::record::KernelCounters;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::btf::{Btf, BtfError};
-use super::offsets;
+use super::{links, offsets};
 use crate::core::event::BootNs;
+use crate::host::HostRoot;
 
 /// The object that is built in.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/telltale.bpf.o"));
@@ -41,23 +42,71 @@ enum Hook {
     Skb(CgroupSkbAttachType),
 }
 
+/// Whether the monitor can do without a program.
+#[derive(Clone, Copy, PartialEq)]
+enum Need {
+    Required,
+    /// Kernels before `since` lack what the program needs; without it the coverage has `gap`.
+    Optional {
+        /// Kernel version, major and minor.
+        since: (u32, u32),
+        /// Name of the gap.
+        gap: &'static str,
+    },
+}
+
 /// Every program, in the order of attachment: processes first, so that no flow comes from a
-/// process nobody saw; the iterator is loaded last and run by [`Kernel::found`].
-const PROGRAMS: [(&str, Hook); 14] = [
-    ("process_fork", Hook::Tracepoint("sched_process_fork")),
-    ("process_exec", Hook::Tracepoint("sched_process_exec")),
-    ("process_exit", Hook::Tracepoint("sched_process_exit")),
-    ("sock_create", Hook::Sock),
-    ("sock_release", Hook::Sock),
-    ("socket_state", Hook::SockOps),
-    ("connect4", Hook::SockAddr),
-    ("connect6", Hook::SockAddr),
-    ("sendmsg4", Hook::SockAddr),
-    ("sendmsg6", Hook::SockAddr),
-    ("packet_egress", Hook::Skb(CgroupSkbAttachType::Egress)),
-    ("packet_ingress", Hook::Skb(CgroupSkbAttachType::Ingress)),
-    ("task_iter", Hook::Iterator("task")),
-    ("file_iter", Hook::Iterator("task_file")),
+/// process nobody saw; the iterators are loaded last, and attached anew for each run.
+const PROGRAMS: [(&str, Hook, Need); 15] = [
+    (
+        "process_fork",
+        Hook::Tracepoint("sched_process_fork"),
+        Need::Required,
+    ),
+    (
+        "process_exec",
+        Hook::Tracepoint("sched_process_exec"),
+        Need::Required,
+    ),
+    (
+        "process_exit",
+        Hook::Tracepoint("sched_process_exit"),
+        Need::Required,
+    ),
+    ("sock_create", Hook::Sock, Need::Required),
+    ("sock_release", Hook::Sock, Need::Required),
+    ("socket_state", Hook::SockOps, Need::Required),
+    ("connect4", Hook::SockAddr, Need::Required),
+    ("connect6", Hook::SockAddr, Need::Required),
+    ("sendmsg4", Hook::SockAddr, Need::Required),
+    ("sendmsg6", Hook::SockAddr, Need::Required),
+    (
+        "packet_egress",
+        Hook::Skb(CgroupSkbAttachType::Egress),
+        Need::Required,
+    ),
+    (
+        "packet_ingress",
+        Hook::Skb(CgroupSkbAttachType::Ingress),
+        Need::Required,
+    ),
+    (
+        "send_length",
+        Hook::Tracepoint("sock_send_length"),
+        Need::Optional {
+            since: (6, 3),
+            gap: "brief_packet_sockets_unseen",
+        },
+    ),
+    ("task_iter", Hook::Iterator("task"), Need::Required),
+    (
+        "file_iter",
+        Hook::Iterator("task_file"),
+        Need::Optional {
+            since: (5, 11),
+            gap: "older_sockets_not_owned",
+        },
+    ),
 ];
 
 /// Why the kernel side could not be started. The text holds the remedy.
@@ -122,9 +171,21 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, u64>,
     pub(super) flows: BpfHashMap<MapData, [u8; 40], [u8; 72]>,
     watched: BpfHashMap<MapData, [u8; 16], u32>,
+    missing: Vec<Missing>,
     // Holds programs and links: dropping it detaches them.
     ebpf: Ebpf,
-    _cgroup: OwnedFd,
+    cgroup: OwnedFd,
+}
+
+/// A program that this kernel does not allow, and that the monitor can do without.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// Which.
+    pub program: &'static str,
+    /// Name of the gap that it leaves.
+    pub gap: &'static str,
+    /// The kernel's words.
+    pub error: String,
 }
 
 impl Kernel {
@@ -136,13 +197,23 @@ impl Kernel {
     pub fn load(cgroup_root: OwnedFd, options: Options) -> Result<Kernel, LoadError> {
         let mut ebpf = create(options)?;
         let btf = kernel_btf()?;
-        for (name, hook) in PROGRAMS {
+        let mut missing = Vec::new();
+        for (name, hook, need) in PROGRAMS {
             let program = program(&mut ebpf, name)?;
-            load_program(program, &btf, hook).map_err(|error| program_error(name, &error))?;
-            attach_program(program, hook, &cgroup_root).map_err(|error| LoadError::Attach {
-                program: name,
-                error: chain(&error),
-            })?;
+            match (
+                load_and_attach(program, name, &btf, hook, &cgroup_root),
+                need,
+            ) {
+                (Ok(()), _) => {}
+                (Err(error), Need::Optional { gap, .. }) => {
+                    missing.push(Missing {
+                        program: name,
+                        gap,
+                        error: error.to_string(),
+                    });
+                }
+                (Err(error), Need::Required) => return Err(error),
+            }
         }
         Ok(Kernel {
             control: map(&mut ebpf, "CONTROL")?,
@@ -151,8 +222,9 @@ impl Kernel {
             counters: map(&mut ebpf, "COUNTERS")?,
             flows: map(&mut ebpf, "FLOWS")?,
             watched: map(&mut ebpf, "WATCHED")?,
+            missing,
             ebpf,
-            _cgroup: cgroup_root,
+            cgroup: cgroup_root,
         })
     }
 
@@ -176,12 +248,20 @@ impl Kernel {
         self.iterate("task_iter")
     }
 
-    /// Sockets that are open and that no hook has seen: flow and socket records.
+    /// Sockets that are open and that no hook has seen: flow and socket records. None where the
+    /// kernel does not allow the iterator, which [`Kernel::missing`] tells.
     ///
     /// # Errors
     ///
     /// What the iterator or its file says.
     pub fn found_sockets(&mut self) -> anyhow::Result<Vec<u8>> {
+        if self
+            .missing
+            .iter()
+            .any(|missing| missing.program == "file_iter")
+        {
+            return Ok(Vec::new());
+        }
         self.iterate("file_iter")
     }
 
@@ -192,6 +272,61 @@ impl Kernel {
         let mut records = Vec::new();
         file.read_to_end(&mut records)?;
         Ok(records)
+    }
+
+    /// Programs that this kernel does not allow.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// Which programs are attached now. An iterator that is loaded counts: it is attached for
+    /// each run.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` cannot be read.
+    pub fn attached(&self, host: &HostRoot) -> anyhow::Result<Vec<(&'static str, bool)>> {
+        let linked = links::attached_programs(host)?;
+        let is_attached = |name: &str, hook: Hook| {
+            let info = self
+                .ebpf
+                .program(name)
+                .and_then(|program| program.info().ok());
+            info.is_some_and(|info| {
+                matches!(hook, Hook::Iterator(_)) || linked.contains(&info.id())
+            })
+        };
+        Ok(PROGRAMS
+            .iter()
+            .map(|(name, hook, _)| (*name, is_attached(name, *hook)))
+            .collect())
+    }
+
+    /// Attaches a program again that someone else detached.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn attach_again(&mut self, name: &'static str) -> Result<(), LoadError> {
+        let Some((_, hook, _)) = PROGRAMS.iter().find(|(program, ..)| *program == name) else {
+            return Err(LoadError::Object(format!("no program {name}")));
+        };
+        let program = program(&mut self.ebpf, name)?;
+        attach_program(program, *hook, &self.cgroup).map_err(|error| LoadError::Attach {
+            program: name,
+            error: chain(&error),
+        })
+    }
+
+    /// What the flow map holds of one flow.
+    #[must_use]
+    pub fn flow(&self, key: &FlowKey) -> FlowCounters {
+        let bytes: Result<[u8; 40], _> = key.as_bytes().try_into();
+        let value = bytes.ok().and_then(|bytes| self.flows.get(&bytes, 0).ok());
+        value
+            .and_then(|value| FlowCounters::read_from_bytes(&value).ok())
+            .unwrap_or_default()
     }
 
     /// The kernel's books, as a record.
@@ -228,7 +363,7 @@ impl Kernel {
 
     /// Names of the attached programs.
     pub fn programs() -> impl Iterator<Item = &'static str> {
-        PROGRAMS.iter().map(|(name, _)| *name)
+        PROGRAMS.iter().map(|(name, ..)| *name)
     }
 }
 
@@ -271,6 +406,9 @@ pub struct Probed {
     pub program: &'static str,
     /// Whether it loads.
     pub loaded: Result<(), LoadError>,
+    /// The monitor can do without it; kernels from this version on (major, minor) have what it
+    /// needs.
+    pub optional_before: Option<(u32, u32)>,
 }
 
 /// Loads every program without attaching any, to see what this kernel and these privileges allow.
@@ -282,15 +420,33 @@ pub fn probe() -> Result<Vec<Probed>, LoadError> {
     let mut ebpf = create(Options::default())?;
     let btf = kernel_btf()?;
     let mut results = Vec::new();
-    for (name, hook) in PROGRAMS {
+    for (name, hook, need) in PROGRAMS {
         let program = program(&mut ebpf, name)?;
         let loaded = load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
         results.push(Probed {
             program: name,
             loaded,
+            optional_before: match need {
+                Need::Required => None,
+                Need::Optional { since, .. } => Some(since),
+            },
         });
     }
     Ok(results)
+}
+
+fn load_and_attach(
+    program: &mut Program,
+    name: &'static str,
+    btf: &aya::Btf,
+    hook: Hook,
+    cgroup: &OwnedFd,
+) -> Result<(), LoadError> {
+    load_program(program, btf, hook).map_err(|error| program_error(name, &error))?;
+    attach_program(program, hook, cgroup).map_err(|error| LoadError::Attach {
+        program: name,
+        error: chain(&error),
+    })
 }
 
 fn load_program(program: &mut Program, btf: &aya::Btf, hook: Hook) -> Result<(), ProgramError> {

@@ -5,7 +5,7 @@
 use super::btf::{Btf, BtfError};
 
 /// `(global, struct, field path)`.
-const FIELDS: [(&str, &str, &str); 49] = [
+const FIELDS: [(&str, &str, &str); 53] = [
     ("TASK_PID", "task_struct", "pid"),
     ("TASK_TGID", "task_struct", "tgid"),
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
@@ -13,6 +13,9 @@ const FIELDS: [(&str, &str, &str); 49] = [
     ("TASK_START_BOOTTIME", "task_struct", "start_boottime"),
     ("TASK_SELF_EXEC_ID", "task_struct", "self_exec_id"),
     ("TASK_EXIT_CODE", "task_struct", "exit_code"),
+    ("TASK_FLAGS", "task_struct", "flags"),
+    ("TASK_SIGNAL", "task_struct", "signal"),
+    ("SIGNAL_LIVE", "signal_struct", "live"),
     ("TASK_MM", "task_struct", "mm"),
     ("TASK_CRED", "task_struct", "cred"),
     ("TASK_NSPROXY", "task_struct", "nsproxy"),
@@ -43,6 +46,7 @@ const FIELDS: [(&str, &str, &str); 49] = [
     ("INODE_SB", "inode", "i_sb"),
     ("SUPER_BLOCK_DEV", "super_block", "s_dev"),
     ("SOCK_ERR", "sock", "sk_err"),
+    ("SOCK_FLAGS", "sock", "__sk_common.skc_flags"),
     ("SOCK_TYPE", "sock", "sk_type"),
     ("SOCK_PROTOCOL", "sock", "sk_protocol"),
     ("SOCK_FAMILY", "sock", "__sk_common.skc_family"),

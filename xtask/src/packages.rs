@@ -1,0 +1,104 @@
+//! What the tests need from the distribution.
+//!
+//! In: the programs on this machine. Out: on Debian and its kin, the missing packages installed;
+//! elsewhere a list of what is missing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// A program that the tests run, and the Debian package that has it.
+const NEEDED: [(&str, &str); 8] = [
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("ps", "procps"),
+    ("node", "nodejs"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
+];
+
+/// What Debian asks whether a package may start its services.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs what is missing.
+///
+/// # Errors
+/// When something is missing and cannot be installed; the text names it.
+pub fn install_missing() -> Result<()> {
+    let mut packages: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(program, _)| shell::find_on_path(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    if shell::find_on_path("apt-get").is_none() {
+        bail!("the tests need programs that are not here; install what Debian calls: {list}");
+    }
+    println!("xtask: installing {list}");
+    let quiet = NoServices::begin()?;
+    let result = apt(&["update"]).and_then(|()| {
+        let words = ["install", "-y", "--no-install-recommends"];
+        apt(&[&words[..], &packages].concat())
+    });
+    quiet.end()?;
+    result
+}
+
+fn apt(words: &[&str]) -> Result<()> {
+    let mut command = as_root("apt-get")?;
+    command
+        .arg("-q")
+        .args(words)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    shell::run(&mut command)
+}
+
+/// A command that runs as root, through sudo if need be.
+///
+/// # Errors
+/// When this is not root and there is no sudo.
+pub fn as_root(program: &str) -> Result<Command> {
+    if shell::is_root()? {
+        return Ok(Command::new(program));
+    }
+    if shell::find_on_path("sudo").is_none() {
+        bail!("`{program}` needs root, and there is no sudo: run this as root");
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-E", program]);
+    Ok(command)
+}
+
+/// The tests start servers of their own; the packages must not start theirs.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        let ours = !Path::new(POLICY).exists() && shell::is_root()?;
+        if ours {
+            fs::write(POLICY, "#!/bin/sh\nexit 101\n").with_context(|| POLICY.to_owned())?;
+            fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(NoServices { ours })
+    }
+
+    fn end(self) -> Result<()> {
+        if self.ours {
+            fs::remove_file(POLICY).with_context(|| POLICY.to_owned())?;
+        }
+        Ok(())
+    }
+}
