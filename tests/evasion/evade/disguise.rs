@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys::{self, Outcome, check, owned, say};
@@ -213,6 +214,7 @@ fn bind_mounted(target: &Target) -> Outcome {
     private_mounts()?;
     bind(&copy, trusted)?;
     // It shows the trusted path; which file it is, the inode tells.
+    say(&format!("inode {}", fs::metadata(&copy)?.ino()));
     run(target, trusted, trusted)
 }
 

@@ -8,6 +8,7 @@
 //! | `doer PID ADDRESS EXE` | this process reached the address; `-` for any address, or for this program |
 //! | `opener PID` | this process opened the socket that another one used |
 //! | `sent N`, `received N` | payload bytes, as the application counts them |
+//! | `inode N` | the executable is this file |
 //! | `ready` | the process waits for a line on standard input |
 //! | `unsupported WHY` | this kernel has no such thing |
 //! | `failed WHY` | it should have worked |
