@@ -251,7 +251,7 @@ const ROADS: &[Case] = &[
     attributed(
         "udp6-unspec",
         "UDP, connected IPv6 socket, then AF_UNSPEC",
-        &[V4],
+        &[V6],
     ),
     attributed("udp-gso", "UDP in segments (UDP_SEGMENT)", &[V4]),
     attributed("udp-empty", "UDP without payload", &[V4]),

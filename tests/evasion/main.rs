@@ -19,6 +19,7 @@
 )]
 
 mod cases;
+mod log;
 mod network;
 mod peer;
 mod report;

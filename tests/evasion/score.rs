@@ -2,7 +2,7 @@
 //!
 //! In: what was played, and the event log. Out: the verdict that Telltale got, and its faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use monitor_tests::event::Event;
 use serde_json::Value;
 
 use crate::cases::{Also, Case, Owed};
+use crate::log::Log;
 use crate::peer::{Bytes, Destination};
 use crate::tracer::Call;
 
@@ -142,8 +143,8 @@ impl Judged {
 
 /// Everything that a judgement rests on.
 pub struct Bench<'a> {
-    /// Events of the case's time.
-    pub events: &'a [Event],
+    /// What Telltale has said.
+    pub log: &'a Log,
     /// The program that plays the acts.
     pub evade: &'a Path,
     /// docs/coverage.md.
@@ -154,11 +155,7 @@ impl Bench<'_> {
     /// The verdict.
     #[must_use]
     pub fn judge(&self, played: &Played) -> Judged {
-        let destinations: Vec<&Destination> = played.wire.keys().collect();
-        let said = destinations
-            .iter()
-            .map(|destination| self.said_of(played, destination))
-            .min();
+        let said = played.wire.keys().map(|it| self.said_of(played, it)).min();
         let got = said.unwrap_or_else(|| self.said_without_wire(played));
         let declared = played
             .case
@@ -168,7 +165,8 @@ impl Bench<'_> {
             Got::Silent if declared => Got::Said(Owed::Declared),
             got => got,
         };
-        let mut faults = self.strangers(played);
+        let mut faults: Vec<String> = self.strangers(played).into_iter().collect();
+        faults.extend(self.unnamed(played));
         faults.extend(self.false_redirections(played));
         for also in played.case.also {
             faults.extend(self.also(played, *also));
@@ -178,30 +176,35 @@ impl Bench<'_> {
 
     /// Events that name a destination.
     fn about(&self, destination: &Destination) -> impl Iterator<Item = &Event> {
-        let (address, port) = (destination.address.to_string(), destination.port);
-        let protocol = destination.protocol;
-        self.events.iter().filter(move |event| {
-            event.text("destination.ip") == address
-                && protocol_fits(event, protocol)
-                // Port 0: any port of a remote that connected to this host.
+        let (protocol, port) = (destination.protocol, destination.port);
+        let events = self.log.about(destination.address).iter();
+        events.filter(move |event| {
+            // Port 0: any port of a remote that connected to this host.
+            protocol_fits(event, protocol)
                 && [0, u64::from(port)].contains(&number(event, "destination.port"))
         })
     }
 
+    /// Pids and executables that are named for a destination.
+    fn named(&self, destination: &Destination) -> BTreeSet<(u32, &str)> {
+        let about = self.about(destination);
+        let pairs = about.map(|event| {
+            let pid = event.pid().unwrap_or_default();
+            (pid, event.text("process.executable"))
+        });
+        pairs.collect()
+    }
+
     fn said_of(&self, played: &Played, destination: &Destination) -> Got {
-        let names = |role: &Role| self.about(destination).any(|event| self.names(event, role));
-        let doers = roles_at(&played.told.doers, destination.address);
-        let doers = if doers.is_empty() && played.started != 0 && played.told.openers.is_empty() {
-            vec![own(played.started)]
-        } else {
-            doers
-        };
+        let named = self.named(destination);
+        let is_named = |role: &Role| self.is_named(&named, role);
+        let doers = doers(played, destination);
         let openers = roles_at(&played.told.openers, destination.address);
-        if !doers.is_empty() && doers.iter().all(names) {
+        if !doers.is_empty() && doers.iter().all(is_named) {
             Got::Said(Owed::Attributed)
-        } else if !openers.is_empty() && openers.iter().all(names) {
+        } else if !openers.is_empty() && openers.iter().all(is_named) {
             Got::Said(Owed::Opener)
-        } else if self.about(destination).next().is_some() || self.sees_socket(played) {
+        } else if !named.is_empty() || self.sees_socket(played) {
             Got::Said(Owed::Seen)
         } else {
             Got::Silent
@@ -219,43 +222,56 @@ impl Bench<'_> {
 
     /// A socket that can send unasked is reported, with the process that has it.
     fn sees_socket(&self, played: &Played) -> bool {
-        self.events
-            .iter()
-            .any(|event| event.action() == "socket-opened" && event.pid() == Some(played.started))
+        let mut others = self.log.others().iter();
+        others.any(|event| event.action() == "socket-opened" && event.pid() == Some(played.started))
     }
 
-    /// Whether an event names a process and its executable.
-    fn names(&self, event: &Event, role: &Role) -> bool {
-        let exe = event.text("process.executable");
-        let is_it = match role.exe.as_str() {
+    /// Whether a process and its executable are among those that are named.
+    fn is_named(&self, named: &BTreeSet<(u32, &str)>, role: &Role) -> bool {
+        let mut of_pid = named
+            .range((role.pid, "")..)
+            .take_while(|(pid, _)| *pid == role.pid);
+        of_pid.any(|(_, exe)| match role.exe.as_str() {
             "-" => Path::new(exe) == self.evade,
             "?" => true,
             other => match other.strip_prefix('*') {
                 Some(end) => exe.ends_with(end),
-                None => exe == other,
+                None => *exe == other,
             },
-        };
-        event.pid() == Some(role.pid) && is_it
+        })
     }
 
     /// Processes that have nothing to do with it, but are said to.
-    fn strangers(&self, played: &Played) -> Vec<String> {
+    fn strangers(&self, played: &Played) -> Option<String> {
         let told = &played.told;
         let roles = told.doers.iter().chain(&told.openers).chain(&told.others);
-        let mut known: Vec<u32> = roles.map(|role| role.pid).collect();
+        let mut known: BTreeSet<u32> = roles.map(|role| role.pid).collect();
         known.extend([played.started, 0]);
-        let about = |destination| self.about(destination);
-        let mut strangers: Vec<String> = played
-            .wire
-            .keys()
-            .flat_map(about)
-            .filter(|event| !event.text("process.executable").is_empty())
-            .filter(|event| !event.pid().is_some_and(|pid| known.contains(&pid)))
-            .map(|event| format!("said to be {}", who(event)))
-            .collect();
-        strangers.dedup();
-        strangers.truncate(3);
-        strangers
+        let named = played.wire.keys().flat_map(|it| self.named(it));
+        let mut strangers = named.filter(|(pid, exe)| !exe.is_empty() && !known.contains(pid));
+        let (pid, exe) = strangers.next()?;
+        let others = strangers.count();
+        Some(format!("said to be of {pid} {exe} and {others} others"))
+    }
+
+    /// Doers that no event about their destination names, where all are owed.
+    fn unnamed(&self, played: &Played) -> Option<String> {
+        let mut unnamed = Vec::new();
+        for destination in played.wire.keys() {
+            let named = self.named(destination);
+            let doers = roles_at(&played.told.doers, destination.address);
+            unnamed.extend(
+                doers
+                    .into_iter()
+                    .filter(|role| !self.is_named(&named, role)),
+            );
+        }
+        let first = unnamed.first()?;
+        Some(format!(
+            "{} and {} others are not named",
+            first.pid,
+            unnamed.len() - 1
+        ))
     }
 
     /// A redirection is told where there is none.
@@ -283,10 +299,9 @@ impl Bench<'_> {
             }
             Also::Via => {
                 let named = |client: &Role| {
-                    self.events.iter().any(|event| {
-                        let address = event.text("destination.ip").parse().ok();
-                        client.address == address && holds(event.get("telltale.via"), client.pid)
-                    })
+                    let about = client.address.map(|it| self.log.about(it));
+                    let mut about = about.unwrap_or_default().iter();
+                    about.any(|event| holds(event.get("telltale.via"), client.pid))
                 };
                 let missing = played.told.clients.iter().find(|client| !named(client))?;
                 Some(format!("client {} is not named", missing.pid))
@@ -307,11 +322,9 @@ impl Bench<'_> {
                 (!found).then(|| format!("its file is not inode {inode}"))
             }
             Also::Inner => {
-                let inner = |event: &Event| {
-                    event.text("destination.ip") == crate::stage::INSIDE
-                        && event.pid() == Some(played.started)
-                };
-                let found = self.events.iter().any(inner);
+                let inside = crate::stage::INSIDE.parse().expect("an address");
+                let mut about = self.log.about(inside).iter();
+                let found = about.any(|event| event.pid() == Some(played.started));
                 (!found).then(|| "the packets inside are not told".to_owned())
             }
         }
@@ -355,6 +368,15 @@ fn own(pid: u32) -> Role {
     }
 }
 
+/// Who reached the destination: the process that was started, unless the act says otherwise.
+fn doers(played: &Played, destination: &Destination) -> Vec<Role> {
+    let doers = roles_at(&played.told.doers, destination.address);
+    if doers.is_empty() && played.started != 0 && played.told.openers.is_empty() {
+        return vec![own(played.started)];
+    }
+    doers
+}
+
 fn roles_at(roles: &[Role], address: IpAddr) -> Vec<Role> {
     let fits = |role: &&Role| role.address.is_none_or(|it| it == address);
     roles.iter().filter(fits).cloned().collect()
@@ -389,14 +411,6 @@ fn holds(value: &Value, pid: u32) -> bool {
     }
 }
 
-fn who(event: &Event) -> String {
-    format!(
-        "pid {} {}",
-        event.pid().unwrap_or_default(),
-        event.text("process.executable")
-    )
-}
-
 /// What the tracer of `connect` calls would have got.
 #[must_use]
 pub fn judge_tracer(played: &Played, calls: &[Call]) -> Got {
@@ -407,10 +421,7 @@ pub fn judge_tracer(played: &Played, calls: &[Call]) -> Got {
                 .filter(|call| call.address == destination.address)
         };
         let names = |role: &Role| to_it().any(|call| call.pid == role.pid);
-        let mut doers = roles_at(&played.told.doers, destination.address);
-        if doers.is_empty() && played.told.openers.is_empty() {
-            doers.push(own(played.started));
-        }
+        let doers = doers(played, destination);
         let openers = roles_at(&played.told.openers, destination.address);
         if !doers.is_empty() && doers.iter().all(names) {
             Got::Said(Owed::Attributed)

@@ -14,9 +14,9 @@ use monitor_tests::turn::Turn;
 use monitor_tests::wait;
 use rustix::process::Signal;
 
+use crate::log::Log;
 use crate::network::Addresses;
 use crate::report::{Line, Report};
-use crate::stage::Log;
 use crate::suite::{Suite, monitor};
 
 /// First number of the addresses of these cases.
@@ -69,9 +69,9 @@ fn operations(metrics: &Metrics, outcome: &str) -> f64 {
 }
 
 fn has_connection(log: &Log, pid: u32, number: usize) -> bool {
-    let address = Addresses::of(FIRST + number).all()[0].to_string();
-    let is_it = |event: &Event| event.pid() == Some(pid) && event.text("destination.ip") == address;
-    log.events.iter().any(is_it)
+    let address = Addresses::of(FIRST + number).all()[0];
+    let mut about = log.about(address).iter();
+    about.any(|event| event.pid() == Some(pid))
 }
 
 fn line(name: &str, what: &str, owed: &str, faults: &[String]) -> Line {
@@ -114,7 +114,7 @@ fn flood(suite: &mut Suite<'_>, report: &mut Report, name: &str, args: &[&str], 
         event.action() == "flows-over-budget" && exe == suite.stage.evade
     };
     // A child's share may be within its budget: then each of its flows is told.
-    if name == "flood" && !suite.log.events.iter().any(named) {
+    if name == "flood" && !suite.log.others().iter().any(named) {
         faults.push("the flooder is not named".to_owned());
     }
     faults.extend(suite.unbalanced());
@@ -153,10 +153,7 @@ fn detach(suite: &mut Suite<'_>, report: &mut Report) {
     }
     let lost = wait::try_until(LOST_LIMIT, || {
         suite.log.update();
-        let mut events = suite.log.events.iter();
-        events
-            .any(|event| event.text("rule.name") == "hook-lost")
-            .then_some(())
+        suite.log.has_alert("hook-lost").then_some(())
     });
     if lost.is_none() {
         faults.push("no alert hook-lost".to_owned());
@@ -199,10 +196,9 @@ fn killed_monitor(suite: &mut Suite<'_>, report: &mut Report, dir: &Path) {
     std::thread::sleep(Duration::from_secs(1));
     let count = |log: &mut Log| {
         log.update();
-        let address = Addresses::of(FIRST + 20).all()[0].to_string();
-        let opened = log.events.iter().filter(|event| {
-            event.action() == "connection-opened" && event.text("destination.ip") == address
-        });
+        let address = Addresses::of(FIRST + 20).all()[0];
+        let opened = log.about(address).iter();
+        let opened = opened.filter(|event| event.action() == "connection-opened");
         opened.count()
     };
     let first = count(&mut suite.log);

@@ -4,14 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::io::{Read, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use monitor_tests::event::Event;
 use monitor_tests::running::Running;
 use monitor_tests::wait;
 
@@ -293,44 +291,4 @@ fn tunnel(host: &Namespace, to: IpAddr) -> Result<(), String> {
         "neigh add {INSIDE} lladdr 02:00:00:00:00:09 dev tunnel0"
     ));
     Ok(())
-}
-
-/// The event log, read as it grows.
-pub struct Log {
-    path: PathBuf,
-    read: u64,
-    /// All events so far.
-    pub events: Vec<Event>,
-}
-
-impl Log {
-    /// Of a monitor that writes to this file.
-    #[must_use]
-    pub fn of(path: &Path) -> Log {
-        Log {
-            path: path.to_owned(),
-            read: 0,
-            events: Vec::new(),
-        }
-    }
-
-    /// Reads what is new.
-    pub fn update(&mut self) {
-        let mut file = fs::File::open(&self.path).expect("event log");
-        file.seek(SeekFrom::Start(self.read)).expect("event log");
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).expect("event log");
-        // The last line may still be being written.
-        let ended = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        let text = std::str::from_utf8(&bytes[..ended]).expect("the log is UTF-8");
-        assert!(
-            !text.contains(|char: char| char.is_control() && char != '\n'),
-            "the log holds control characters"
-        );
-        self.events.extend(Event::parse_log(text));
-        self.read += ended as u64;
-    }
 }

@@ -239,11 +239,8 @@ fn mount(from: Option<&Path>, to: &Path, flags: libc::c_ulong) -> io::Result<()>
 /// Puts another process's folder over its own in `/proc`, where readers of `/proc` look.
 fn proc_hidden(target: &Target) -> Outcome {
     let own = PathBuf::from(format!("/proc/{}", sys::pid()));
-    // Where the runner looks, not only in this mount namespace.
-    let root = fs::File::open("/proc/1/ns/mnt")?;
-    // SAFETY: no pointer is passed.
-    check(unsafe { libc::setns(root.as_raw_fd(), libc::CLONE_NEWNS) })?;
-    bind(Path::new("/proc/1"), &own)?;
+    let other = PathBuf::from(format!("/proc/{}", std::os::unix::process::parent_id()));
+    bind(&other, &own)?;
     let connected = crate::tcp::plain(target.v4);
     std::thread::sleep(std::time::Duration::from_millis(300));
     let path = CString::new(own.as_os_str().as_bytes())?;

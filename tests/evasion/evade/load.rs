@@ -70,7 +70,7 @@ fn flood_by_children(target: &Target) -> Outcome {
 /// Processes that do nothing but connect and end.
 fn burst(target: &Target) -> Outcome {
     for _ in 0..target.number::<u32>(0)? {
-        let child = sys::fork(|| udp::send_to(target.v4))?;
+        let child = sys::fork(|| tcp::plain(target.v4))?;
         sys::wait(child)?;
         say(&format!("doer {child} {} -", target.v4.ip()));
     }
@@ -79,7 +79,7 @@ fn burst(target: &Target) -> Outcome {
 
 /// Processes that execute this program, connect and end.
 fn burst_exec(target: &Target) -> Outcome {
-    let argv = target.argv("udp-sendto");
+    let argv = target.argv("udp-connected");
     let exe = std::env::current_exe()?;
     for _ in 0..target.number::<u32>(0)? {
         let child = sys::fork(|| {

@@ -27,7 +27,7 @@ pub const ACTS: &[(&str, Act)] = &[
     ("udp-mapped-connected", |t| mapped_connected(t.v4)),
     ("udp-v4-on-v6", |t| v4_on_v6(t.v4)),
     ("udp-unspec", |t| unspecified(t.v4)),
-    ("udp6-unspec", |t| unspecified6(t.v4)),
+    ("udp6-unspec", |t| unspecified6(t.v6)),
     ("udp-gso", |t| segmented(t.v4)),
     ("udp-empty", |t| empty(t.v4)),
     ("udp-more", |t| corked(t.v4)),
@@ -125,7 +125,7 @@ fn unspecified(address: SocketAddr) -> Outcome {
 /// The same on a connected IPv6 socket: the kernel sends to the address of the connection.
 fn unspecified6(address: SocketAddr) -> Outcome {
     let fd = sys::socket(AF_INET6, SOCK_DGRAM, 0)?;
-    sys::connect(&fd, &as_mapped(address))?;
+    sys::connect(&fd, &Address::new(address))?;
     let nothing = Address::raw(AF_UNSPEC, &[0; 26]);
     sys::send_to(&fd, HELLO, 0, Some(&nothing))?;
     Ok(())
