@@ -1,6 +1,6 @@
 //! The programs under test: built once per test binary, found wherever cargo puts them.
 //!
-//! In: `TELLTALE_BIN` and `STANDIN_BIN`, where set (a machine without cargo, say). Out: paths.
+//! In: `TELLTALE_BIN`, `STANDIN_BIN`, `EVADE_BIN`, where set (a machine without cargo, say). Out: paths.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,17 @@ pub fn telltale() -> &'static Path {
 pub fn standin() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| from_env("STANDIN_BIN").unwrap_or_else(|| build("standin")))
+}
+
+/// The program that goes out in odd ways; see `evasion/evade`.
+///
+/// # Panics
+///
+/// If it cannot be built.
+#[must_use]
+pub fn evade() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| from_env("EVADE_BIN").unwrap_or_else(|| build("evade")))
 }
 
 /// The real Node.js executable: shims that version managers put in its place are seen through.
