@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("telltale: {error:#}");
+            eprintln!("telltale: {}", run::in_words(&error));
             ExitCode::from(2)
         }
     }

@@ -69,6 +69,19 @@ pub fn command(cli: Cli) -> anyhow::Result<bool> {
     }
 }
 
+/// An error with all its causes. Many tell their cause themselves: it is then not told twice.
+#[must_use]
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// Messages go to standard error; standard output belongs to events and answers.
 fn start_logging(level: Option<LevelFilter>) {
     let filter = match level {
@@ -370,4 +383,18 @@ fn replay_console(config: &Config) -> anyhow::Result<Option<Console>> {
     }
     let color = wants_color(&std::io::stdout());
     Console::open(Stream::Stdout, color, WhenFull::Wait).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || std::io::Error::other("disk gone");
+        let told = in_words(&anyhow!(cause()).context("cannot write"));
+        assert_eq!(told, "cannot write: disk gone");
+        let told = in_words(&anyhow!(cause()).context("cannot write: disk gone; mend it"));
+        assert_eq!(told, "cannot write: disk gone; mend it");
+    }
 }
