@@ -359,7 +359,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
                 offset_ns: header.wall_offset_ns,
             },
             event_log: prepared.event_log(WhenFull::Wait)?,
-            console: replay_console(&prepared.config)?,
+            console: replay_console(&prepared.config, &args)?,
             posts: Vec::new(), // The past wakes nobody.
             metrics: Arc::clone(&prepared.metrics),
             host: info,
@@ -376,9 +376,10 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Without an event log on standard output, a replay shows what a person would have seen.
-fn replay_console(config: &Config) -> anyhow::Result<Option<Console>> {
-    if config.events.destination == Some(Destination::Stdout) {
+/// With standard output to itself, a replay shows there what a person would have seen.
+fn replay_console(config: &Config, args: &ReplayArgs) -> anyhow::Result<Option<Console>> {
+    let taken = Some(Destination::Stdout);
+    if config.events.destination == taken || args.metrics == taken {
         return Ok(None);
     }
     let color = wants_color(&std::io::stdout());

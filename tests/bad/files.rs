@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use monitor_tests::metrics::Metrics;
 use monitor_tests::scene::temp_dir;
 use monitor_tests::telltale::telltale;
 
@@ -125,7 +126,40 @@ fn a_broken_catalog_file() {
     let text = format!("[catalog]\ndirectory = {catalog:?}\n");
     let file = write(&dir.path().join("telltale.toml"), text.as_bytes());
     let ended = telltale(dir.path(), &["check", "--config", &file]);
-    ended.expect(2, &[&broken, "nmae"]);
+    ended.expect(2, &[&format!("{broken}:2:"), "nmae", "expected one of"]);
+    for command in [
+        &["run"][..],
+        &["check"],
+        &["catalog", "list"],
+        &["catalog", "show", "claude-code"],
+    ] {
+        let words = [command, &["--catalog", &catalog]].concat();
+        telltale(dir.path(), &words).expect(2, &[&broken, "nmae"]);
+    }
+}
+
+/// What recognises two tools would attribute one's deeds to the other.
+#[test]
+fn a_catalog_file_that_claims_anothers_program() {
+    let dir = temp_dir();
+    let tools = dir.path().join("tools");
+    fs::create_dir_all(&tools).unwrap();
+    let text = "schema_version = 1\nid = \"mine\"\nname = \"Mine\"\nvendor = \"Me\"\n\
+                jurisdiction = \"XX\"\nkind = \"cli-agent\"\nsource = \"me\"\n\
+                date = 2026-11-20\nconfidence = \"guess\"\n[recognise]\nnames = [\"claude\"]\n";
+    let mine = write(&tools.join("mine.toml"), text.as_bytes());
+    let folder = dir.path().display().to_string();
+    let words = [&format!("{mine}:11:"), "`claude`", "claude-code"];
+    telltale(dir.path(), &["check", "--catalog", &folder]).expect(2, &words);
+}
+
+#[test]
+fn a_catalog_folder_without_files() {
+    let dir = temp_dir();
+    let folder = dir.path().display().to_string();
+    telltale(dir.path(), &["check", "--catalog", &folder]).expect(2, &[&folder, "*.toml"]);
+    let none = dir.path().join("none").display().to_string();
+    telltale(dir.path(), &["check", "--catalog", &none]).expect(2, &[&none, "No such file"]);
 }
 
 /// `telltale replay` of something that is no recording, or no longer one.
@@ -155,6 +189,70 @@ fn not_a_recording() {
 fn a_recording_of_another_version() {
     let header = b"{\"telltale_recording\":999,\"abi\":1}\n";
     check_recording(header, &["999", "the version that recorded it"]);
+}
+
+#[test]
+fn a_recording_that_is_not_there() {
+    let dir = temp_dir();
+    let none = dir.path().join("none").display().to_string();
+    telltale(dir.path(), &["replay", &none]).expect(2, &[&none, "No such file"]);
+}
+
+/// The recording of a golden case, line by line.
+fn golden() -> Vec<String> {
+    let case = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/replay/cases/claude-native-expected/recording"
+    );
+    let text = fs::read_to_string(case).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_recording_that_was_cut_off() {
+    let mut lines = golden();
+    lines.truncate(3);
+    lines[2].truncate(40);
+    check_recording(
+        lines.join("\n").as_bytes(),
+        &[":3: ", "cut off", "remove it"],
+    );
+}
+
+/// A run that was killed leaves no end line: what is there is replayed, and it is said.
+#[test]
+fn a_recording_without_an_end() {
+    let dir = temp_dir();
+    let mut lines = golden();
+    lines.pop();
+    let text = lines.join("\n") + "\n";
+    let file = write(&dir.path().join("recording"), text.as_bytes());
+    let ended = telltale(dir.path(), &["replay", &file, "--events", "-"]);
+    ended.expect(0, &[&file, "no end line"]);
+    assert!(ended.stdout.contains("connection-closed"), "{ended:#?}");
+}
+
+/// Records that nobody can read are counted by reason, and the line goes on.
+#[test]
+fn malformed_records() {
+    let dir = temp_dir();
+    let mut lines = golden();
+    let now = lines[1].split(',').next().unwrap().to_owned();
+    let unknown_kind = "00000000000000004d00000010000000";
+    let cut_fork = "00000000000000000100000010000000";
+    for hex in [unknown_kind, cut_fork, "00", ""] {
+        lines.insert(1, format!("{now},\"hex\":\"{hex}\"}}"));
+    }
+    let text = lines.join("\n") + "\n";
+    let file = write(&dir.path().join("recording"), text.as_bytes());
+    let args = ["replay", &file, "--events", "/dev/null", "--metrics", "-"];
+    let ended = telltale(dir.path(), &args);
+    ended.expect(0, &[]);
+    let metrics = Metrics::parse(&ended.stdout);
+    let errors = |reason| metrics.get("telltale_decode_errors_total", &[("reason", reason)]);
+    assert_eq!((errors("unknown_kind"), errors("too_short")), (1.0, 3.0));
+    let claude = [("tool", "claude-code"), ("transport", "tcp")];
+    assert_eq!(metrics.get("telltale_connections_total", &claude), 1.0);
 }
 
 #[test]

@@ -76,16 +76,80 @@ fn a_port_that_is_taken() {
         .expect(2, &[&address, "Address already in use"]);
 }
 
+/// No cgroup v2 tree, and no right to mount one.
 #[test]
-fn an_event_log_in_a_folder_that_is_not_there() {
+fn a_host_without_cgroup2_and_without_the_right_to_mount() {
+    let (dir, address) = (temp_dir(), free_address().to_string());
+    let args = ["run", "--web.listen-address", &address];
+    let prepare = "awk '$3 == \"cgroup2\" { print $2 }' /proc/self/mounts | xargs -r umount -l\n\
+                   set -- --bounding-set=-sys_admin \"$0\" \"$@\"\nexec setpriv \"$@\"";
+    run_to_end(dir.path(), in_own_mounts(prepare, &args)).expect(2, &["mount -t cgroup2"]);
+}
+
+#[test]
+fn a_host_without_proc() {
+    run_where("mount -t tmpfs none /proc").expect(2, &["cannot read /proc/"]);
+}
+
+/// Lockdown cannot be tried without restarting the host; what the kernel says of it can be.
+#[test]
+fn a_kernel_in_lockdown() {
+    let lock = |mode: &str| {
+        let prepare = format!(
+            "mount -t tmpfs none /sys/kernel/security\n\
+             echo '{mode}' > /sys/kernel/security/lockdown"
+        );
+        let dir = temp_dir();
+        run_to_end(dir.path(), in_own_mounts(&prepare, &["doctor"]))
+    };
+    let ended = lock("none integrity [confidentiality]");
+    ended.expect(1, &[]);
+    for word in ["MISSING  lockdown", "confidentiality", "lockdown=integrity"] {
+        assert!(ended.stdout.contains(word), "no {word:?} in {ended:#?}");
+    }
+    lock("none [integrity] confidentiality").expect(0, &[]);
+}
+
+/// `telltale run` with these flags does not start, and says why.
+#[track_caller]
+fn check_flags(flags: &[&str], words: &[&str]) {
     binary::require_root();
     let (dir, address) = (temp_dir(), free_address().to_string());
-    let events = dir.path().join("none/events.ndjson").display().to_string();
-    telltale(
-        dir.path(),
-        &["run", "--web.listen-address", &address, "--events", &events],
-    )
-    .expect(2, &[&events]);
+    let args = [&["run", "--web.listen-address", &address], flags].concat();
+    telltale(dir.path(), &args).expect(2, words);
+}
+
+#[test]
+fn an_event_log_that_cannot_be_written() {
+    let dir = temp_dir();
+    let none = dir.path().join("none/events.ndjson").display().to_string();
+    check_flags(&["--events", &none], &[&none, "No such file", "--events"]);
+    let folder = dir.path().display().to_string();
+    check_flags(&["--events", &folder], &[&folder, "Is a directory"]);
+}
+
+/// A recording is evidence: it is never overwritten.
+#[test]
+fn a_recording_that_is_there_already() {
+    let dir = temp_dir();
+    let file = dir.path().join("recording");
+    fs::write(&file, "evidence").unwrap();
+    let path = file.display().to_string();
+    check_flags(
+        &["--record", &path],
+        &[&path, "File exists", "choose another name"],
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), "evidence");
+}
+
+/// `192.0.2.77` is nobody's address.
+#[test]
+fn an_address_of_another_host() {
+    let elsewhere = "192.0.2.77:10142";
+    check_flags(
+        &["--web.listen-address", elsewhere],
+        &[elsewhere, "no such address"],
+    );
 }
 
 /// The event log's file system is full: it goes on, metrics and all, counts what it drops, and
