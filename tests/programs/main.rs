@@ -8,6 +8,7 @@
 //! Needs root, cgroup v2 and the kernel's BTF.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "tests report failure by panicking, and this one reports to a caller as well"
@@ -100,7 +101,7 @@ fn one_line(error: &str) -> String {
 }
 
 fn loaded() -> Report {
-    let programs = bpf::probe().unwrap();
+    let programs = bpf::probe().expect("maps and the layout of this kernel");
     let step = |probed: Probed| match (probed.loaded, probed.optional_before) {
         (Ok(()), _) => Ok("loaded"),
         (Err(_), Some(since)) if this_kernel() < since => Ok(NOT_THERE),

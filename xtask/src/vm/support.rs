@@ -29,12 +29,14 @@ Then one process forked, executed, connected, sent and asked a name server,
 and what each program said of it was compared with what was done.
 
 - `fired`: loaded, attached, and what it said was true, field by field.
-- Anything else: how far it came, and why not further.
+- `not there in this kernel`: the kernel is older than what the program needs.
+  Telltale does without it, and reports the gap in its coverage.
+- Anything else is a failure: how far the program came, and why not further.
 - `balanced`: for every hook, attempts = delivered + aggregated + dropped.
 ";
 
 const FOOT: &str = "\
-Telltale starts only if every program loads and attaches; on a kernel that refuses one it says which, and why.
+Telltale does not start if a kernel refuses any other program; it says which, and why.
 Where the kernel keeps what the programs read is found by name in its BTF, so another distribution's build of it is no obstacle.
 ";
 
