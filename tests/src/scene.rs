@@ -45,7 +45,16 @@ impl Scene {
         reason = "it has effects that nobody expects of default"
     )]
     pub fn new() -> Scene {
-        let turn = Turn::shared();
+        Scene::with(Turn::shared())
+    }
+
+    /// A scene that has the host for itself, to flood it: every monitor there has to look.
+    #[must_use]
+    pub fn alone() -> Scene {
+        Scene::with(Turn::alone())
+    }
+
+    fn with(turn: Turn) -> Scene {
         let ns = NetNs::new();
         let dns = DnsServer::start(&ns);
         let dir = temp_dir();

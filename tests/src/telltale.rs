@@ -18,7 +18,7 @@ use crate::running::Running;
 use crate::{binary, http, wait};
 
 /// A clean stop, draining included.
-const STOP: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(30);
 
 /// How the monitor is to be started.
 #[derive(Debug)]
@@ -210,8 +210,23 @@ impl Telltale<'_> {
     /// If none is in time.
     #[track_caller]
     pub fn wait_for_metrics(&self, what: &str, matches: impl Fn(&Metrics) -> bool) -> Metrics {
+        self.wait_long_for_metrics(what, wait::SOON, matches)
+    }
+
+    /// As [`Telltale::wait_for_metrics`], after more than can be looked at soon.
+    ///
+    /// # Panics
+    ///
+    /// If none is within `limit`.
+    #[track_caller]
+    pub fn wait_long_for_metrics(
+        &self,
+        what: &str,
+        limit: Duration,
+        matches: impl Fn(&Metrics) -> bool,
+    ) -> Metrics {
         let mut last = None;
-        let found = wait::try_until(wait::SOON, || {
+        let found = wait::try_until(limit, || {
             let metrics = self.metrics();
             let found = matches(&metrics).then(|| metrics.clone());
             last = Some(metrics);
