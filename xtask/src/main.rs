@@ -8,6 +8,7 @@
 
 mod bench;
 mod build_ebpf;
+mod evasion;
 mod packages;
 mod run;
 mod shell;
@@ -35,6 +36,8 @@ enum Command {
     Bench(bench::Args),
     /// Build the kernel object from source, or prove that the committed one comes from it.
     BuildEbpf(build_ebpf::Args),
+    /// Try every known way out of the host, and print what Telltale said of each.
+    Evasion(evasion::Args),
     /// Build Telltale and start it with the privileges that it needs.
     Run(run::Args),
     /// Run the test suite, or one part of it, and say how long it took.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Evasion(args) => evasion::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),

@@ -76,7 +76,7 @@ fn timed(command: &mut Command) -> Result<Duration> {
 }
 
 /// Makes cargo run the test programs as root: at once where this is root, else through sudo.
-fn become_root(cargo: &mut Command) -> Result<()> {
+pub fn become_root(cargo: &mut Command) -> Result<()> {
     if shell::is_root()? {
         return Ok(());
     }
