@@ -150,16 +150,17 @@ fn sock_create(acts: &Acts, events: &[Event]) -> Result<(), String> {
 
 /// The packet socket that something was sent on.
 fn send_length(acts: &Acts, events: &[Event]) -> Result<(), String> {
+    // Others on the host may have packet sockets too.
     let opened = events.iter().find_map(|event| match event {
-        Event::SocketOpened(socket) if socket.kind == SocketKind::Packet => Some(socket),
+        Event::SocketOpened(socket)
+            if socket.kind == SocketKind::Packet && socket.process.tgid == acts.pid =>
+        {
+            Some(socket)
+        }
         _ => None,
     });
     let opened = opened.ok_or("no record of the packet socket")?;
-    let facts = [
-        ("process", opened.process.tgid == acts.pid),
-        ("how it was seen", !opened.found),
-    ];
-    all(&facts, opened)
+    all(&[("how it was seen", !opened.found)], opened)
 }
 
 /// The echo request over the raw socket, which no call but the send itself announces.
