@@ -253,6 +253,7 @@ impl Prepared {
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<bool> {
+    let stop = stop_signal()?; // First: who sees that it is ready may stop it at once.
     let host = HostRoot::default();
     let prepared = Prepared::new(Config::load(args.policy.config.as_deref(), &args.flags())?)?;
     let info = host_info(&host)?;
@@ -306,7 +307,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let server = tokio::spawn(http::serve(listeners, web, async {
         let _ = web_stopped.await; // A dropped sender means stop as well.
     }));
-    let outcome = pipeline::run(line, live, stop_signal()?).await;
+    let outcome = pipeline::run(line, live, stop).await;
     drop((readiness, stop_web));
     server.await.context("the web server failed")?;
     outcome.map(|()| true)
