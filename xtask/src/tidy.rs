@@ -59,7 +59,7 @@ pub fn run() -> Result<()> {
         }
         breaches += findings.len();
     }
-    println!("tidy: {breaches} breaches, {unsafe_blocks} unsafe blocks (all in monitor-ebpf)");
+    println!("tidy: {breaches} breaches, {unsafe_blocks} unsafe blocks");
     if breaches > 0 {
         bail!("tidy found {breaches} breaches");
     }
