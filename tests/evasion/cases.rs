@@ -420,7 +420,7 @@ const TRAVELLERS: &[Case] = &[
     attributed("deleted-while-running", "deletes itself", &[V4]),
     attributed("replaced-while-running", "replaces itself", &[V4]),
     attributed("chrooted", "in a chroot", &[V4]),
-    attributed("bind-mounted", "mounted over /usr/bin/env", &[V4]).also(&[Also::Inode]),
+    attributed("bind-mounted", "mounted over /bin/sh", &[V4]).also(&[Also::Inode]),
     attributed("proc-hidden", "another folder over its own in /proc", &[V4]),
     attributed("deep-path", "a path of more than 60 folders", &[V4]),
     attributed("thread-named-claude", "thread named claude", &[V4]),

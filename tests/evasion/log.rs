@@ -1,16 +1,26 @@
 //! The event log, read as it grows.
 //!
-//! In: the file that the monitor writes. Out: its events, by destination.
+//! In: the file that the monitor writes. Out: the events that matter to the suite, by destination.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use monitor_tests::event::Event;
 
-/// The events so far. Starts and ends of processes are left out: a host has too many.
+use crate::network;
+
+/// A host that is this busy is no place for the suite: the log is of everything on it.
+const LOG_BYTES_MAX: u64 = 2 << 30;
+
+/// What every event of a process's start or end says; a host has too many of them.
+const PROCESS: &str = "\"dataset\":\"telltale.process\"";
+/// What every event about a connection says.
+const FLOW: &str = "\"dataset\":\"telltale.flow\"";
+
+/// The events so far: of connections only those to the suite's addresses.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
@@ -35,31 +45,48 @@ impl Log {
     ///
     /// # Panics
     ///
-    /// If the log is not what a log has to be: lines of JSON, in UTF-8, without control characters.
+    /// If the log is not what a log has to be: lines of JSON, in UTF-8, without control
+    /// characters; or if it is far too long.
     pub fn update(&mut self) {
         let mut file = File::open(&self.path).expect("event log");
         file.seek(SeekFrom::Start(self.read)).expect("event log");
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).expect("event log");
-        // The last line may still be being written.
-        let last = bytes.iter().rposition(|byte| *byte == b'\n');
-        let ended = last.map_or(0, |at| at + 1);
-        let text = std::str::from_utf8(&bytes[..ended]).expect("the log is UTF-8");
+        let mut reader = BufReader::new(file);
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let bytes = reader.read_line(&mut line).expect("the log is UTF-8");
+            if !line.ends_with('\n') {
+                break; // The end, or a line that is still being written.
+            }
+            self.read += bytes as u64;
+            self.add(&line);
+        }
+        assert!(
+            self.read < LOG_BYTES_MAX,
+            "{}: too much happens on this host",
+            self.path.display()
+        );
+    }
+
+    fn add(&mut self, line: &str) {
         let is_control = |char: char| char.is_control() && char != '\n';
-        assert!(!text.contains(is_control), "control characters in the log");
-        for event in Event::parse_log(text) {
+        assert!(!line.contains(is_control), "control characters in {line:?}");
+        let is_of_others =
+            line.contains(FLOW) && !network::PREFIXES.iter().any(|it| line.contains(it));
+        if line.contains(PROCESS) || is_of_others {
+            return;
+        }
+        for event in Event::parse_log(line) {
             assert_ne!(
                 event.action(),
                 "forged",
                 "a name has made a line of its own"
             );
-            if let Ok(address) = event.text("destination.ip").parse() {
-                self.by_destination.entry(address).or_default().push(event);
-            } else if !event.action().starts_with("process-") {
-                self.others.push(event);
+            match event.text("destination.ip").parse() {
+                Ok(address) => self.by_destination.entry(address).or_default().push(event),
+                Err(_) => self.others.push(event),
             }
         }
-        self.read += ended as u64;
     }
 
     /// Events about a destination.

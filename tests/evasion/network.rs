@@ -22,6 +22,18 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// Start of the names; the harness removes those of processes that are no more.
 const PREFIX: &str = "telltale-test-";
 
+/// How the destinations of the suite begin in the event log: those of the cases, the broadcast and
+/// multicast ones, those inside the tunnel, and those that the suite itself calls.
+pub const PREFIXES: [&str; 7] = [
+    "\"198.18.",
+    "\"198.19.",
+    "\"2001:db8:b:",
+    "\"203.0.113.255\"",
+    "\"239.1.2.3\"",
+    "\"198.51.100.",
+    "\"192.0.2.77\"",
+];
+
 /// Addresses of the host at its end of the wire.
 pub const HOST: &str = "203.0.113.1";
 
@@ -192,4 +204,11 @@ impl Addresses {
         let v6 = |group: u16| IpAddr::from([0x2001, 0xdb8, 0xb, 0, 0, 0, group, self.number + 1]);
         [v4(18), v6(0), v4(19), v6(1)]
     }
+}
+
+/// Whether the suite reaches for an address, as [`PREFIXES`] say it of the event log.
+#[must_use]
+pub fn is_of_suite(address: IpAddr) -> bool {
+    let quoted = format!("\"{address}\"");
+    PREFIXES.iter().any(|prefix| quoted.starts_with(prefix))
 }

@@ -4,11 +4,14 @@
 //! address as it lay in the caller's memory when the call began.
 
 use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use monitor_tests::wait;
+
+use crate::network;
 
 /// A line per call: pid, then the address structure in words.
 const PROGRAM: &str = r#"
@@ -37,6 +40,8 @@ pub struct Call {
 pub struct Tracer {
     child: Child,
     output: PathBuf,
+    read: u64,
+    calls: Vec<Call>,
 }
 
 impl Tracer {
@@ -58,22 +63,35 @@ impl Tracer {
         command.stdout(File::create(&output).expect("a file"));
         command.stderr(File::create(dir.join("tracer.stderr")).expect("a file"));
         let child = command.spawn().ok()?;
-        let mut tracer = Tracer { child, output };
+        let mut tracer = Tracer {
+            child,
+            output,
+            read: 0,
+            calls: Vec::new(),
+        };
         let began = wait::try_until(wait::START, || {
             let ended = tracer.child.try_wait().ok().flatten().is_some();
-            let begins = tracer.text().contains("begin");
+            let text = fs::read_to_string(&tracer.output).unwrap_or_default();
+            let begins = text.contains("begin");
             (begins || ended).then_some(begins)
         });
         (began == Some(true)).then_some(tracer)
     }
 
-    fn text(&self) -> String {
-        fs::read_to_string(&self.output).unwrap_or_default()
-    }
-
-    /// The calls so far.
-    pub fn calls(&self) -> Vec<Call> {
-        self.text().lines().filter_map(parse).collect()
+    /// The calls so far, to the suite's addresses.
+    pub fn calls(&mut self) -> &[Call] {
+        let mut text = String::new();
+        let mut file = File::open(&self.output).expect("the tracer's output");
+        file.seek(SeekFrom::Start(self.read))
+            .expect("the tracer's output");
+        file.read_to_string(&mut text).expect("the tracer's output");
+        // The last line may still be being written.
+        let ended = text.rfind('\n').map_or(0, |at| at + 1);
+        let calls = text[..ended].lines().filter_map(parse);
+        self.calls
+            .extend(calls.filter(|call| network::is_of_suite(call.address)));
+        self.read += ended as u64;
+        &self.calls
     }
 }
 

@@ -1,37 +1,276 @@
-//! `cargo xtask evasion`: every known way out of the host, and what Telltale said of each.
+//! `cargo xtask evasion`: every known way out of a host, and what Telltale says of each.
 //!
-//! In: names of cases, or none for all. Out: a table of case, verdict owed and verdict got; the
-//! exit code is 1 if one is less than owed. Needs root.
+//! In: names of cases, kernels. Out: what the suite prints; with `--document`, docs/evasion.md,
+//! from a run on this machine's kernel and one on each of the others in QEMU. The exit code is 1
+//! if a verdict is less than owed. Needs root.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
-use crate::{packages, shell};
+use anyhow::{Context, Result, bail};
+
+use crate::{packages, shell, vm};
+
+const DOCUMENT: &str = "docs/evasion.md";
+
+const HEAD: &str = "\
+# Ways out of a host
+
+<!-- Written by `cargo xtask evasion --document`; edits are lost. -->
+
+Each case below is a small real program in a network namespace.
+What really left the host is what the other end of its wire captured; the verdict comes from Telltale's event log and metrics alone.
+After every case the kernel's books must balance.
+
+- ATTR: told with the process that did it, by pid and executable, at the address that is on the wire.
+- OPENER: told with the process that opened the socket, where another one used it.
+- SEEN: told; who did it is not known, or only who has such a socket open.
+- DECLARED: not seen; [coverage.md](coverage.md) says so.
+- SILENT: nothing. Never enough.
+- `–`: this kernel cannot do it.
+- **Bold**: less than owed, or with a fault that is listed below the table.
+
+The column `connect` is what a tracer of the `connect` system call got in the same run on this machine's kernel: bpftrace at `tracepoint:syscalls:sys_enter_connect`.
+";
 
 /// What was asked for.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Cases; all if none is named.
+    /// Cases to play; without any, all
     cases: Vec<String>,
+    /// Play them on this kernel in QEMU instead of here; may be repeated
+    #[arg(long = "kernel", value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// Play all here and on all kernels, and write the document
+    #[arg(long, conflicts_with_all = ["cases", "kernels"])]
+    document: bool,
 }
 
-/// Runs the suite.
+/// Plays the cases and judges.
 ///
 /// # Errors
-/// When it cannot be built, this is not root, or a verdict is less than owed.
+/// When something is missing on this machine, and when a verdict is less than owed.
 pub fn run(args: &Args) -> Result<()> {
+    let mut outcomes = Vec::new();
+    if args.document || args.kernels.is_empty() {
+        outcomes.push(here(&args.cases)?);
+    }
+    let kernels = if args.document {
+        vm::default_kernels()
+    } else {
+        args.kernels.clone()
+    };
+    for kernel in kernels {
+        let guest = vm::evasion(&kernel, &args.cases)?;
+        let outcome = Outcome::new(guest.release, &guest.console, guest.is_success);
+        outcomes.push(outcome);
+    }
+    if args.document {
+        let path = shell::workspace_root()?.join(DOCUMENT);
+        fs::write(&path, document(&outcomes)?).with_context(|| format!("{}", path.display()))?;
+        println!("wrote {DOCUMENT}");
+    }
+    let failed = outcomes.iter().filter(|it| !it.is_success);
+    let failed: Vec<&str> = failed.map(|it| it.kernel.as_str()).collect();
+    if !failed.is_empty() {
+        bail!("Telltale owes something on {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// What came of a run on one kernel.
+struct Outcome {
+    kernel: String,
+    /// In the order of play.
+    results: Vec<Row>,
+    is_success: bool,
+}
+
+/// A line of the suite: `RESULT`, then these, separated by tabs.
+struct Row {
+    name: String,
+    what: String,
+    owed: String,
+    /// Starts with `!` if it is less than owed.
+    got: String,
+    tracer: String,
+    notes: String,
+}
+
+impl Outcome {
+    fn new(kernel: String, console: &str, is_success: bool) -> Outcome {
+        let results: Vec<Row> = console.lines().filter_map(row).collect();
+        Outcome {
+            kernel,
+            is_success: is_success && !results.is_empty(),
+            results,
+        }
+    }
+
+    /// The rows with this verdict, each with its notes.
+    fn listed(&self, is_listed: impl Fn(&Row) -> bool) -> String {
+        let rows = self.results.iter().filter(|row| is_listed(row));
+        let texts = rows.map(|row| match row.notes.as_str() {
+            "" => format!("`{}`", row.name),
+            notes => format!("`{}` ({notes})", row.name),
+        });
+        texts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn row(line: &str) -> Option<Row> {
+    let mut fields = line
+        .strip_prefix("RESULT\t")?
+        .split('\t')
+        .map(str::to_owned);
+    Some(Row {
+        name: fields.next()?,
+        what: fields.next()?,
+        owed: fields.next()?,
+        got: fields.next()?,
+        tracer: fields.next()?,
+        notes: fields.next()?,
+    })
+}
+
+/// On this machine's kernel.
+fn here(cases: &[String]) -> Result<Outcome> {
     packages::install_missing()?;
     let mut cargo = shell::cargo();
-    cargo
-        .current_dir(shell::workspace_root()?)
-        .args([
-            "test",
-            "--package",
-            "monitor-tests",
-            "--test",
-            "evasion",
-            "--",
-        ])
-        .args(&args.cases);
+    cargo.current_dir(shell::workspace_root()?);
+    cargo.args(["test", "--package", "monitor-tests", "--test", "evasion"]);
+    cargo.arg("--").args(cases).stdout(Stdio::piped());
     crate::test::become_root(&mut cargo)?;
-    shell::run(&mut cargo)
+    let mut child = cargo.spawn().with_context(|| format!("{cargo:?}"))?;
+    let stdout = child.stdout.take().context("no pipe from cargo")?;
+    let mut console = String::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        if !line.starts_with("RESULT\t") {
+            println!("{line}");
+        }
+        console.push_str(&line);
+        console.push('\n');
+    }
+    let is_success = child.wait()?.success();
+    let release = shell::output(Command::new("uname").arg("-r"))?;
+    let kernel = release.trim().to_owned();
+    Ok(Outcome::new(kernel, &console, is_success))
+}
+
+/// The whole of docs/evasion.md.
+fn document(outcomes: &[Outcome]) -> Result<String> {
+    let first = outcomes.first().context("no outcome")?;
+    let table = |outcome: &'_ Outcome| -> BTreeMap<String, String> {
+        let rows = outcome.results.iter();
+        rows.map(|row| (row.name.clone(), cell(&row.got))).collect()
+    };
+    let tables: Vec<_> = outcomes.iter().map(table).collect();
+    let kernels: Vec<String> = outcomes.iter().map(|it| short(&it.kernel)).collect();
+    let mut text = HEAD.to_owned();
+    let columns = kernels.join(" | ");
+    writeln!(text, "\n| case | what | owed | {columns} | `connect` |")?;
+    writeln!(text, "|---|---|---|{}---|", "---|".repeat(kernels.len()))?;
+    for row in &first.results {
+        let cell = |table: &BTreeMap<String, String>| {
+            let cell = table.get(&row.name).map(String::as_str);
+            cell.unwrap_or(NONE).to_owned()
+        };
+        let cells: Vec<String> = tables.iter().map(cell).collect();
+        let tracer = if row.tracer.is_empty() {
+            NONE
+        } else {
+            &row.tracer
+        };
+        let (name, what, owed) = (&row.name, &row.what, &row.owed);
+        let cells = cells.join(" | ");
+        writeln!(text, "| `{name}` | {what} | {owed} | {cells} | {tracer} |")?;
+    }
+    let owes = |row: &Row| row.got.starts_with('!');
+    let cannot = |row: &Row| row.got == "unsupported";
+    list(&mut text, "Less than owed", outcomes, owes)?;
+    list(&mut text, "What a kernel cannot do", outcomes, cannot)?;
+    Ok(text)
+}
+
+/// Nothing to say.
+const NONE: &str = "–";
+
+/// A section with a line per kernel.
+fn list(
+    text: &mut String,
+    title: &str,
+    outcomes: &[Outcome],
+    is_listed: impl Fn(&Row) -> bool,
+) -> Result<()> {
+    writeln!(text, "\n## {title}\n")?;
+    for outcome in outcomes {
+        let listed = outcome.listed(&is_listed);
+        let listed = if listed.is_empty() {
+            "nothing"
+        } else {
+            &listed
+        };
+        writeln!(text, "- {}: {listed}.", outcome.kernel)?;
+    }
+    Ok(())
+}
+
+/// The version is enough for a column.
+fn short(release: &str) -> String {
+    release
+        .split(['-', '+'])
+        .next()
+        .unwrap_or(release)
+        .to_owned()
+}
+
+fn cell(got: &str) -> String {
+    match got.strip_prefix('!') {
+        Some(owing) => format!("**{owing}**"),
+        None if got == "unsupported" => NONE.to_owned(),
+        None => got.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_a_column_per_kernel_and_marks_what_is_owed() {
+        let line = |name, got| format!("RESULT\t{name}\tIn words\tATTR\t{got}\tSILENT\tn\n");
+        let here = line("tcp4", "ATTR") + "noise\n" + &line("sctp", "unsupported");
+        let there = line("tcp4", "!SEEN") + &line("sctp", "ATTR");
+        let outcomes = [
+            Outcome::new("6.18.44-fc".to_owned(), &here, true),
+            Outcome::new("6.1.0-56-cloud".to_owned(), &there, false),
+        ];
+        let text = document(&outcomes).unwrap();
+        let expect = "
+| case | what | owed | 6.18.44 | 6.1.0 | `connect` |
+|---|---|---|---|---|---|
+| `tcp4` | In words | ATTR | ATTR | **SEEN** | SILENT |
+| `sctp` | In words | ATTR | – | ATTR | SILENT |
+
+## Less than owed
+
+- 6.18.44-fc: nothing.
+- 6.1.0-56-cloud: `tcp4` (n).
+
+## What a kernel cannot do
+
+- 6.18.44-fc: `sctp` (n).
+- 6.1.0-56-cloud: nothing.
+";
+        assert!(text.ends_with(expect), "{text}");
+    }
+
+    #[test]
+    fn a_run_without_results_is_no_success() {
+        assert!(!Outcome::new(String::new(), "nothing", true).is_success);
+    }
 }

@@ -27,6 +27,9 @@ use initramfs::Initramfs;
 use kernel::Kernel;
 use programs::Program;
 
+/// QEMU's accelerator that works everywhere.
+const ACCELERATOR: &str = "tcg";
+
 /// Everything that is fetched or written, under the workspace's root.
 const FOLDER: &str = "target/vm";
 
@@ -49,7 +52,7 @@ pub struct VmArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
     /// QEMU's accelerator: `kvm` is faster where it works
-    #[arg(long, value_name = "NAME", default_value = "tcg")]
+    #[arg(long, value_name = "NAME", default_value = ACCELERATOR)]
     accel: String,
     /// Further arguments of the tests or the command
     #[arg(last = true, value_name = "ARGS")]
@@ -72,13 +75,17 @@ pub fn run(args: &VmArgs) -> Result<()> {
     let folder = root.join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
     let payload = payload(args)?;
+    let machine = Machine {
+        accelerator: args.accel.clone(),
+        limit_seconds: args.timeout,
+    };
     let mut report = support::Report::default();
     let mut failed = Vec::new();
     for name in &args.kernels {
         let kernel = Kernel::find(&folder, name)?;
         println!("== {name}: {}", kernel.package_version);
         let begin = Instant::now();
-        let (boot, console) = boot(&folder, &kernel, &payload, args)?;
+        let (boot, console) = boot(&folder, &kernel, &payload, &machine)?;
         let verdict = boot.verdict();
         println!(
             "== {name}: {verdict} after {:.0} s; console in {}",
@@ -97,6 +104,50 @@ pub fn run(args: &VmArgs) -> Result<()> {
         bail!("failed on {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// What came of the evasion suite in a guest.
+pub struct Guest {
+    /// Release of the kernel.
+    pub release: String,
+    /// All that was on the console.
+    pub console: String,
+    /// Whether the suite was content.
+    pub is_success: bool,
+}
+
+/// Boots a kernel and plays the evasion suite there.
+///
+/// # Errors
+/// When something is missing on this machine.
+pub fn evasion(kernel: &str, cases: &[String]) -> Result<Guest> {
+    /// Some 200 cases under emulation.
+    const LIMIT_SECONDS: u64 = 7200;
+    let folder = shell::workspace_root()?.join(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+    let mut payload = programs::evasion()?;
+    for case in cases {
+        payload.command.push(' ');
+        payload.command.push_str(&quoted(case));
+    }
+    let kernel = Kernel::find(&folder, kernel)?;
+    println!("== {}: {}", kernel.name, kernel.package_version);
+    let machine = Machine {
+        accelerator: ACCELERATOR.to_owned(),
+        limit_seconds: LIMIT_SECONDS,
+    };
+    let (boot, _) = boot(&folder, &kernel, &payload, &machine)?;
+    println!("== {}: {}", kernel.name, boot.verdict());
+    Ok(Guest {
+        release: boot.release().unwrap_or(&kernel.name).to_owned(),
+        is_success: boot.is_success(),
+        console: boot.console,
+    })
+}
+
+/// The kernels that are tested by default.
+pub fn default_kernels() -> Vec<String> {
+    kernel::DEFAULT.map(str::to_owned).to_vec()
 }
 
 /// Whether this is the run that the documentation tells of.
@@ -135,7 +186,7 @@ fn boot(
     folder: &Path,
     kernel: &Kernel,
     payload: &Payload,
-    args: &VmArgs,
+    machine: &Machine,
 ) -> Result<(Boot, PathBuf)> {
     let mut initramfs = Initramfs::default();
     initramfs.add_base(&payload.command)?;
@@ -146,10 +197,6 @@ fn boot(
     let image = folder.join("initramfs.cpio");
     initramfs.write(&image)?;
     let console = folder.join(format!("{}.log", kernel.name));
-    let machine = Machine {
-        accelerator: args.accel.clone(),
-        limit_seconds: args.timeout,
-    };
     let boot = machine.boot(&kernel.image, &image, &console)?;
     Ok((boot, console))
 }

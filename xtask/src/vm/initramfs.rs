@@ -16,8 +16,25 @@ use crate::shell;
 
 const INIT: &str = include_str!("init.sh");
 
-/// What the kernel tests need beyond what is built into the kernels.
-const MODULES: [&str; 5] = ["dummy", "inet_diag", "tcp_diag", "udp_diag", "veth"];
+/// What the tests need beyond what is built into the kernels; the second half is for odd ways out.
+const MODULES: [&str; 16] = [
+    "dummy",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "veth",
+    "af_packet",
+    "dccp_ipv4",
+    "nf_nat",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+    "sctp",
+    "smc",
+    "tun",
+    "vsock_loopback",
+    "vxlan",
+];
 
 /// Folders that are mount points, or expected by programs.
 const FOLDERS: [&str; 7] = ["dev", "etc", "proc", "root", "run", "sys", "tmp"];

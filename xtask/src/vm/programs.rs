@@ -101,6 +101,28 @@ pub fn kernel_tests() -> Result<Payload> {
     Ok(Payload { command, programs })
 }
 
+/// The evasion suite.
+///
+/// # Errors
+/// As [`kernel_tests`].
+pub fn evasion() -> Result<Payload> {
+    const USED: [&str; 4] = ["cp", "ip", "nft", "setpriv"];
+    let mut programs = vec![
+        Program::built(EMULATED, "monitor-tests", "--test", "evasion")?,
+        Program::built(EMULATED, "monitor-tests", "--bin", "evade")?,
+        Program::built(EMULATED, "telltale", "--bin", "telltale")?,
+        Program {
+            from: shell::workspace_root()?.join("docs/coverage.md"),
+            to: Path::new(BUILT).join("coverage.md"),
+        },
+    ];
+    for name in USED {
+        programs.push(Program::of_this_machine(name)?);
+    }
+    let command = format!("EVADE_BIN={BUILT}/evade COVERAGE_DOC={BUILT}/coverage.md evasion");
+    Ok(Payload { command, programs })
+}
+
 /// Lets cargo build a target of a package and returns where the executable is.
 fn build(profile: &str, package: &str, kind: &str, name: &str) -> Result<PathBuf> {
     println!("== building {name}");
