@@ -209,7 +209,10 @@ impl Suite<'_> {
         ];
         let lines: Vec<String> = wanted.iter().map(|name| metrics.lines(name)).collect();
         let lines = lines.join("\n");
-        let lost: Vec<&str> = lines.lines().filter(|line| !line.ends_with(" 0")).collect();
+        let lost: Vec<&str> = lines
+            .lines()
+            .filter(|line| !line.is_empty() && !line.ends_with(" 0"))
+            .collect();
         (!lost.is_empty()).then(|| format!("counted: {}", lost.join(" ")))
     }
 
