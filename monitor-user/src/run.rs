@@ -208,7 +208,7 @@ impl Prepared {
         Ok(Collector::new(collector, Arc::clone(&self.catalog))?)
     }
 
-    fn event_log(&self, when_full: WhenFull) -> anyhow::Result<Option<EventLog>> {
+    fn event_log(&self, when_full: WhenFull, host: &HostInfo) -> anyhow::Result<Option<EventLog>> {
         let Some(destination) = &self.config.events.destination else {
             return Ok(None);
         };
@@ -216,7 +216,7 @@ impl Prepared {
             Destination::Stdout => LogTarget::Stdout,
             Destination::File(path) => LogTarget::File(path.clone()),
         };
-        EventLog::open(&target, when_full).map(Some)
+        EventLog::open(&target, when_full, host).map(Some)
     }
 
     /// The receivers of alerts that are configured. None means: no connection is ever opened.
@@ -273,11 +273,10 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
             clock: WallClock {
                 offset_ns: clock::wall_offset_ns(),
             },
-            event_log: prepared.event_log(WhenFull::Drop)?,
+            event_log: prepared.event_log(WhenFull::Drop, &info)?,
             console: console(&prepared.config, args.quiet)?,
             posts: prepared.posts(&info)?,
             metrics: Arc::clone(&prepared.metrics),
-            host: info,
         },
         recorder,
     };
@@ -359,11 +358,10 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
             clock: WallClock {
                 offset_ns: header.wall_offset_ns,
             },
-            event_log: prepared.event_log(WhenFull::Wait)?,
+            event_log: prepared.event_log(WhenFull::Wait, &info)?,
             console: replay_console(&prepared.config, &args)?,
             posts: Vec::new(), // The past wakes nobody.
             metrics: Arc::clone(&prepared.metrics),
-            host: info,
         },
         recorder: None,
     };

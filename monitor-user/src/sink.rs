@@ -47,8 +47,6 @@ pub struct HostInfo {
 pub struct Sinks {
     /// Turns boot time into wall time; the owner renews it as the wall clock may be stepped.
     pub clock: WallClock,
-    /// Whose effects these are.
-    pub host: HostInfo,
     /// Counts everything.
     pub metrics: Arc<Metrics>,
     /// The event log.
@@ -65,7 +63,7 @@ impl Sinks {
         for effect in effects {
             self.metrics.record(effect, &self.clock);
             if let Some(log) = &mut self.event_log {
-                log.write(effect, &self.clock, &self.host);
+                log.write(effect, &self.clock);
             }
             if let Some(console) = &mut self.console {
                 console.write(effect, &self.clock);
@@ -153,9 +151,8 @@ mod tests {
             Arc::new(Metrics::new(["claude-code"].into_iter(), &BuildInfo::default()).unwrap());
         let mut sinks = Sinks {
             clock: fixture::CLOCK,
-            host: fixture::host(),
             metrics: Arc::clone(&metrics),
-            event_log: Some(EventLog::open(&target, WhenFull::Drop).unwrap()),
+            event_log: Some(EventLog::open(&target, WhenFull::Drop, &fixture::host()).unwrap()),
             console: None,
             posts: vec![webhook::start(&url, &fixture::host(), Retry::default()).unwrap()],
         };
@@ -189,7 +186,6 @@ mod tests {
         let metrics = Arc::new(Metrics::new(std::iter::empty(), &BuildInfo::default()).unwrap());
         let mut sinks = Sinks {
             clock: WallClock::default(),
-            host: HostInfo::default(),
             metrics,
             event_log: None,
             console: None,

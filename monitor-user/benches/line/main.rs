@@ -95,13 +95,13 @@ impl Line {
         Ok(Line {
             collector: collector(catalog)?,
             metrics,
-            log: EventLog::open(&LogTarget::File(log_file.clone()), WhenFull::Drop)?,
+            log: EventLog::open(&LogTarget::File(log_file.clone()), WhenFull::Drop, &host())?,
             log_file,
         })
     }
 
     fn run(mut self, records: &[Vec<u8>]) -> Times {
-        let (clock, host) = (WallClock::default(), host());
+        let clock = WallClock::default();
         let mut times = Times::default();
         for batch in records.chunks(BATCH) {
             let events: Vec<Event> = timed(&mut times.decode, || {
@@ -125,7 +125,7 @@ impl Line {
             timed(&mut times.log, || {
                 effects
                     .iter()
-                    .for_each(|effect| self.log.write(effect, &clock, &host));
+                    .for_each(|effect| self.log.write(effect, &clock));
             });
         }
         timed(&mut times.log, || self.log.flush());

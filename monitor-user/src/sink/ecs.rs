@@ -21,10 +21,10 @@ const ECS_VERSION: &str = "9.4.0";
 pub struct Line<'a> {
     #[serde(rename = "@timestamp")]
     timestamp: String,
-    ecs: Ecs,
+    ecs: &'a RawValue,
     event: EventFields<'a>,
-    host: Host<'a>,
-    observer: Observer,
+    host: &'a RawValue,
+    observer: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Part<'a, Process<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::ecs::Line;
-use super::ecs::known::KnownProcesses;
+use super::ecs::known::{Frame, KnownProcesses};
 use super::lines::{LineWriter, WhenFull};
 use super::{HostInfo, json};
 use crate::clock::WallClock;
@@ -32,16 +32,17 @@ pub struct EventLog {
     lines: LineWriter,
     /// One line in the making; kept for its memory.
     buffer: Vec<u8>,
+    frame: Frame,
     processes: KnownProcesses,
 }
 
 impl EventLog {
-    /// Opens the log.
+    /// Opens the log of what happens on `host`.
     ///
     /// # Errors
     ///
     /// If the file cannot be opened for appending; the text names it and what to do.
-    pub fn open(target: &LogTarget, when_full: WhenFull) -> anyhow::Result<Self> {
+    pub fn open(target: &LogTarget, when_full: WhenFull, host: &HostInfo) -> anyhow::Result<Self> {
         let lines = match target {
             LogTarget::Stdout => {
                 let stdout = io::stdout()
@@ -55,13 +56,14 @@ impl EventLog {
         Ok(EventLog {
             lines,
             buffer: Vec::new(),
+            frame: Frame::new(host),
             processes: KnownProcesses::default(),
         })
     }
 
     /// Writes the line of an effect, if it has one.
-    pub fn write(&mut self, effect: &Effect, clock: &WallClock, host: &HostInfo) {
-        let Some(line) = Line::of(effect, clock, host, &mut self.processes) else {
+    pub fn write(&mut self, effect: &Effect, clock: &WallClock) {
+        let Some(line) = Line::of(effect, clock, &self.frame, &mut self.processes) else {
             return;
         };
         self.buffer.clear();
@@ -112,9 +114,14 @@ mod tests {
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("telltale-events-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        let mut log = EventLog::open(&LogTarget::File(path.clone()), WhenFull::Drop).unwrap();
+        let mut log = EventLog::open(
+            &LogTarget::File(path.clone()),
+            WhenFull::Drop,
+            &fixture::host(),
+        )
+        .unwrap();
         for effect in effects {
-            log.write(effect, &CLOCK, &fixture::host());
+            log.write(effect, &CLOCK);
         }
         log.flush();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -240,7 +247,7 @@ mod tests {
     #[test]
     fn a_log_that_cannot_be_opened_is_named_with_the_remedy() {
         let target = LogTarget::File("/nonexistent/events".into());
-        let Err(error) = EventLog::open(&target, WhenFull::Drop) else {
+        let Err(error) = EventLog::open(&target, WhenFull::Drop, &fixture::host()) else {
             panic!("it was opened");
         };
         let text = format!("{error:#}");

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::known::{KnownProcesses, Rendered};
+use super::known::{Frame, KnownProcesses, Rendered};
 use super::{
     Agent, AlertFields, AttributionFields, BootId, BudgetFields, CandidateFields, Destination,
     ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields, FlowFields, GenAi,
@@ -29,23 +29,23 @@ impl<'a> Line<'a> {
     pub fn of(
         effect: &'a Effect,
         clock: &WallClock,
-        host: &'a HostInfo,
+        frame: &'a Frame,
         processes: &'a mut KnownProcesses,
     ) -> Option<Self> {
         let (mut line, process) = match effect {
             Effect::ProcessStarted(event) if event.logged => {
-                (process_started(event, clock, host), &event.process)
+                (process_started(event, clock, frame), &event.process)
             }
             Effect::ProcessEnded(event) if event.logged => {
-                (process_ended(event, clock, host), &event.process)
+                (process_ended(event, clock, frame), &event.process)
             }
-            Effect::Flow(report) if report.logged => (flow(report, clock, host), &report.process),
+            Effect::Flow(report) if report.logged => (flow(report, clock, frame), &report.process),
             Effect::SocketOpened(report) if report.logged => {
-                (socket(report, clock, host), &report.process)
+                (socket(report, clock, frame), &report.process)
             }
-            Effect::OverBudget(report) => (over_budget(report, clock, host), &report.process),
+            Effect::OverBudget(report) => (over_budget(report, clock, frame), &report.process),
             Effect::Alert(notice) if notice.state != AlertState::StillFiring => {
-                return Some(alert(notice, clock, host));
+                return Some(alert(notice, clock, frame));
             }
             _ => return None,
         };
@@ -139,13 +139,11 @@ fn line<'a>(
     sequence: u64,
     time: BootNs,
     clock: &WallClock,
-    host: &'a HostInfo,
+    frame: &'a Frame,
 ) -> Line<'a> {
     Line {
         timestamp: clock.rfc3339(time),
-        ecs: Ecs {
-            version: ECS_VERSION,
-        },
+        ecs: &frame.ecs,
         event: EventFields {
             kind: kind.kind,
             category: kind.category,
@@ -153,7 +151,7 @@ fn line<'a>(
             action: kind.action,
             outcome: kind.outcome,
             reason: None,
-            id: format!("{}-{sequence}", host.session),
+            id: format!("{}-{sequence}", frame.session),
             sequence,
             module: "telltale",
             dataset: kind.dataset,
@@ -162,15 +160,8 @@ fn line<'a>(
             end: None,
             duration: None,
         },
-        host: Host {
-            name: &host.name,
-            boot: BootId { id: &host.boot_id },
-        },
-        observer: Observer {
-            product: "telltale",
-            version: env!("CARGO_PKG_VERSION"),
-            kind: "host-monitor",
-        },
+        host: &frame.host,
+        observer: &frame.observer,
         process: None,
         user: None,
         source: None,
@@ -182,18 +173,14 @@ fn line<'a>(
     }
 }
 
-fn process_started<'a>(
-    event: &'a ProcessStarted,
-    clock: &WallClock,
-    host: &'a HostInfo,
-) -> Line<'a> {
-    let mut line = line(&PROCESS_STARTED, event.sequence, event.time, clock, host);
+fn process_started<'a>(event: &'a ProcessStarted, clock: &WallClock, frame: &'a Frame) -> Line<'a> {
+    let mut line = line(&PROCESS_STARTED, event.sequence, event.time, clock, frame);
     set_judgement(&mut line, &event.judgement);
     line
 }
 
-fn process_ended<'a>(event: &'a ProcessEnded, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
-    let mut line = line(&PROCESS_ENDED, event.sequence, event.time, clock, host);
+fn process_ended<'a>(event: &'a ProcessEnded, clock: &WallClock, frame: &'a Frame) -> Line<'a> {
+    let mut line = line(&PROCESS_ENDED, event.sequence, event.time, clock, frame);
     // As wait(2) packs it: the status in the second byte, the signal in the low seven bits.
     let signal = event.exit_code & 0x7f;
     line.process = Some(Part::Fields(Process {
@@ -208,7 +195,7 @@ fn process_ended<'a>(event: &'a ProcessEnded, clock: &WallClock, host: &'a HostI
     line
 }
 
-fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+fn flow<'a>(report: &'a FlowReport, clock: &WallClock, frame: &'a Frame) -> Line<'a> {
     let kind = match &report.action {
         FlowAction::Opened { .. } => CONNECTION_OPENED,
         FlowAction::Redirected { .. } => CONNECTION_REDIRECTED,
@@ -218,7 +205,7 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, host: &'a HostInfo) -> Li
         }) => CONNECTION_CLOSED,
         FlowAction::Ended(_) => CONNECTION_FAILED,
     };
-    let mut line = line(&kind, report.sequence, report.time, clock, host);
+    let mut line = line(&kind, report.sequence, report.time, clock, frame);
     set_judgement(&mut line, &report.judgement);
     if report.process.role_in_flow(&report.judgement) == Some(Role::Unidentified) {
         set_unidentified(&mut line, report.name());
@@ -272,8 +259,8 @@ fn set_end(
     }
 }
 
-fn socket<'a>(report: &'a SocketReport, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
-    let mut line = line(&SOCKET_OPENED, report.sequence, report.time, clock, host);
+fn socket<'a>(report: &'a SocketReport, clock: &WallClock, frame: &'a Frame) -> Line<'a> {
+    let mut line = line(&SOCKET_OPENED, report.sequence, report.time, clock, frame);
     line.telltale.socket = Some(SocketFields {
         kind: report.kind.name(),
         protocol: report.protocol,
@@ -282,13 +269,9 @@ fn socket<'a>(report: &'a SocketReport, clock: &WallClock, host: &'a HostInfo) -
     line
 }
 
-fn over_budget<'a>(
-    report: &'a OverBudgetReport,
-    clock: &WallClock,
-    host: &'a HostInfo,
-) -> Line<'a> {
+fn over_budget<'a>(report: &'a OverBudgetReport, clock: &WallClock, frame: &'a Frame) -> Line<'a> {
     let kind = FLOWS_OVER_BUDGET;
-    let mut line = line(&kind, report.sequence, report.time, clock, host);
+    let mut line = line(&kind, report.sequence, report.time, clock, frame);
     line.telltale.budget = Some(BudgetFields {
         refused: report.refused,
         refused_total: report.refused_total,
@@ -296,9 +279,9 @@ fn over_budget<'a>(
     line
 }
 
-fn alert<'a>(notice: &'a AlertNotice, clock: &WallClock, host: &'a HostInfo) -> Line<'a> {
+fn alert<'a>(notice: &'a AlertNotice, clock: &WallClock, frame: &'a Frame) -> Line<'a> {
     let alert = &notice.alert;
-    let mut line = line(&ALERT, notice.sequence, notice.time, clock, host);
+    let mut line = line(&ALERT, notice.sequence, notice.time, clock, frame);
     line.rule = Some(Rule { name: alert.rule });
     line.event.reason = alert.annotations.get("summary").map(|summary| &**summary);
     line.event.start = Some(clock.rfc3339(alert.started));
@@ -327,6 +310,30 @@ fn set_process<'a>(line: &mut Line<'a>, known: &'a Rendered) {
         own.tool.get_or_insert(Part::Rendered(&known.tool));
         own.attribution
             .get_or_insert(Part::Rendered(&known.attribution));
+    }
+}
+
+/// `ecs`.
+pub(super) fn ecs() -> Ecs {
+    Ecs {
+        version: ECS_VERSION,
+    }
+}
+
+/// `host`.
+pub(super) fn host(host: &HostInfo) -> Host<'_> {
+    Host {
+        name: &host.name,
+        boot: BootId { id: &host.boot_id },
+    }
+}
+
+/// `observer`.
+pub(super) fn observer() -> Observer {
+    Observer {
+        product: "telltale",
+        version: env!("CARGO_PKG_VERSION"),
+        kind: "host-monitor",
     }
 }
 

@@ -1,7 +1,8 @@
-//! What every line about a program image says of it, rendered once.
+//! What lines have in common, rendered once: what all of them say, and what all about one program
+//! image say of it.
 //!
-//! In: views of processes. Out: JSON that lines take over as it is: more than half of a line,
-//! and a process that opens one connection opens many.
+//! In: the host, and views of processes. Out: JSON that lines take over as it is: two thirds of a
+//! line, and a process that opens one connection opens many.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +14,31 @@ use serde_json::value::RawValue;
 use super::fill;
 use crate::clock::WallClock;
 use crate::core::report::ProcessView;
-use crate::sink::json;
+use crate::sink::{HostInfo, json};
 
 /// Images kept at one time, each with its view 1 to 5 kB: more than connect within a second on a
 /// busy build host. When there are more, all are forgotten; to render one anew takes microseconds.
 const IMAGES_MAX: usize = 512;
+
+/// What every line of a run says.
+pub struct Frame {
+    pub(super) session: String,
+    pub(super) ecs: Box<RawValue>,
+    pub(super) host: Box<RawValue>,
+    pub(super) observer: Box<RawValue>,
+}
+
+impl Frame {
+    /// The frame of the lines of this host and run.
+    pub fn new(host: &HostInfo) -> Self {
+        Frame {
+            session: host.session.clone(),
+            ecs: rendered(&fill::ecs()),
+            host: rendered(&fill::host(host)),
+            observer: rendered(&fill::observer()),
+        }
+    }
+}
 
 /// The images that had a line lately.
 #[derive(Default)]
