@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// once a second or more often.
 const SETTLE: Duration = Duration::from_millis(2500);
 
+/// For so long its idle time is measured.
+const IDLE: Duration = Duration::from_secs(3);
+
 /// What the event log covers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -139,6 +142,13 @@ impl Monitor {
             total += Duration::from_nanos(nanoseconds.unwrap_or_default());
         }
         Ok(total)
+    }
+
+    /// The share of a CPU that it uses while nobody bothers it on purpose.
+    pub fn idle_share(&self) -> Result<f64> {
+        let before = self.cpu_time()?;
+        thread::sleep(IDLE);
+        Ok((self.cpu_time()? - before).as_secs_f64() / IDLE.as_secs_f64())
     }
 
     /// Its memory now.
