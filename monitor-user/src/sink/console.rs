@@ -21,7 +21,7 @@ use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowReport, Origin, OverBudgetReport,
     ProcessStarted, ProcessView, SocketReport,
 };
-use crate::metrics::SinkStats;
+use crate::metrics::outputs::SinkStats;
 
 /// Which standard stream to write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

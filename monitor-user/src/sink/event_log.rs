@@ -16,7 +16,7 @@ use super::lines::{LineWriter, WhenFull};
 use super::{HostInfo, json};
 use crate::clock::WallClock;
 use crate::core::report::Effect;
-use crate::metrics::EventLogStats;
+use crate::metrics::outputs::EventLogStats;
 
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::metrics::EventLogStats;
+use crate::metrics::outputs::EventLogStats;
 
 /// Bytes that may wait for the file: some 2 000 lines, so that a reader may pause for a tenth of
 /// a second under heavy traffic.

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::WallClock;
 use crate::core::report::AlertNotice;
-use crate::metrics::SinkStats;
+use crate::metrics::outputs::SinkStats;
 
 /// Alerts that may wait for one receiver: more than a full alert table repeats at once.
 pub const QUEUE_MAX: usize = 1_024;

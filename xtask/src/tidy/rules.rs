@@ -95,7 +95,7 @@ pub const RULES: [Rule; 8] = [
         modules: &[],
         except: &["metrics"],
         forbidden: &["prometheus"],
-        why: "only metrics.rs makes and registers metrics",
+        why: "only metrics/ makes and registers metrics",
     },
     Rule {
         modules: &[],

@@ -20,7 +20,7 @@ use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, OverBudgetReport,
     ParentView, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
 };
-use crate::metrics::failure_reason;
+use crate::metrics::traffic::failure_reason;
 use crate::sink::{HostInfo, file_name, plain, state_name};
 
 impl<'a> Line<'a> {

@@ -1,0 +1,71 @@
+//! What a person should look at.
+//!
+//! In: what became of alerts. Out: the metrics of the section Alerts.
+
+use super::define::{Counter, Definer, Gauge};
+use super::labels::*;
+use crate::core::alert;
+use crate::core::report::{AlertNotice, AlertState};
+
+/// What a person should look at.
+pub(super) struct Alerts {
+    pub(super) total: Counter<2>,
+    pub(super) firing: Gauge<1>,
+}
+
+impl Alerts {
+    pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
+        define.section("Alerts", "");
+        let alerts = Alerts {
+            total: define.counter(
+                "telltale_alerts_total",
+                "Alerts that began to fire.",
+                [RULE, SEVERITY],
+            )?,
+            firing: define.gauge("telltale_alerts_firing", "Alerts that fire now.", [RULE])?,
+        };
+        // At 0 from the start, so that the first alert is an increase.
+        for rule in alert::RULES {
+            alerts.firing.set([rule], 0);
+            for severity in SEVERITIES {
+                alerts.total.add([rule, severity.name()], 0);
+            }
+        }
+        Ok(alerts)
+    }
+
+    pub(super) fn record(&self, notice: &AlertNotice) {
+        let rule = notice.alert.rule;
+        match notice.state {
+            AlertState::Fired => {
+                self.total.increment([rule, notice.alert.severity.name()]);
+                self.firing.add([rule], 1);
+            }
+            AlertState::StillFiring => {}
+            AlertState::Resolved => self.firing.add([rule], -1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::fixture::{check, metrics};
+    use crate::sink::fixture::{self, CLOCK};
+
+    #[test]
+    fn alerts_exist_at_zero_and_fire_and_resolve() {
+        let metrics = metrics();
+        let total = "telltale_alerts_total{rule=\"banned-tool\",severity=\"critical\"}";
+        let firing = "telltale_alerts_firing{rule=\"banned-tool\"}";
+        check(&metrics, &[(total, 0.0), (firing, 0.0)]);
+        for (state, expect) in [
+            (AlertState::Fired, 1.0),
+            (AlertState::StillFiring, 1.0),
+            (AlertState::Resolved, 0.0),
+        ] {
+            metrics.record(&fixture::alert(state), &CLOCK);
+            check(&metrics, &[(total, 1.0), (firing, expect)]);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the outputs did.
+//!
+//! In: the counts of the event log and of each sink. Out: the metrics of the section Outputs.
+
+use super::define::{Definer, Gauge, Mirror};
+use super::labels::*;
+
+/// What the event log did since it was opened.
+/// Every line that was offered is written, dropped, or still pending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventLogStats {
+    /// Whole lines that reached the file.
+    pub lines_written: u64,
+    /// Lines that found no room in the buffer, because the file took none.
+    pub lines_dropped: u64,
+    /// Bytes that reached the file.
+    pub bytes_written: u64,
+    /// Bytes in the buffer.
+    pub bytes_pending: u64,
+    /// Writes that failed.
+    pub write_errors: u64,
+}
+
+/// What a sink did since it was started.
+/// Every item that was offered is delivered, dropped, or still queued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkStats {
+    /// Items that wait, the ones being delivered included.
+    pub queue_length: u64,
+    /// Items that the receiver took.
+    pub delivered: u64,
+    /// Deliveries that were tried again.
+    pub retries: u64,
+    /// Items dropped because the queue was full.
+    pub dropped_queue_full: u64,
+    /// Items that the receiver refused for good.
+    pub dropped_rejected: u64,
+    /// Items dropped after the last attempt.
+    pub dropped_gave_up: u64,
+    /// Items left when Telltale stopped.
+    pub dropped_shutdown: u64,
+}
+
+/// What the outputs did.
+pub(super) struct Outputs {
+    pub(super) log_lines: Mirror<0>,
+    pub(super) log_dropped: Mirror<0>,
+    pub(super) log_bytes: Mirror<0>,
+    pub(super) log_errors: Mirror<0>,
+    pub(super) log_pending: Gauge<0>,
+    pub(super) queue_length: Gauge<1>,
+    pub(super) delivered: Mirror<1>,
+    pub(super) retries: Mirror<1>,
+    pub(super) dropped: Mirror<2>,
+}
+
+impl Outputs {
+    pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
+        define.section("Outputs", "Sinks that are not configured have no series.");
+        Ok(Outputs {
+            log_lines: define.mirror(
+                "telltale_event_log_lines_total",
+                "Lines written to the event log.",
+                [],
+            )?,
+            log_dropped: define.mirror(
+                "telltale_event_log_dropped_lines_total",
+                "Lines that found no room in the buffer because the event log took none.",
+                [],
+            )?,
+            log_bytes: define.mirror(
+                "telltale_event_log_written_bytes_total",
+                "Bytes written to the event log.",
+                [],
+            )?,
+            log_errors: define.mirror(
+                "telltale_event_log_write_errors_total",
+                "Writes to the event log that failed.",
+                [],
+            )?,
+            log_pending: define.gauge(
+                "telltale_event_log_pending_bytes",
+                "Bytes that wait to be written to the event log.",
+                [],
+            )?,
+            queue_length: define.gauge(
+                "telltale_sink_queue_length",
+                "Items that wait for a sink, the ones being delivered included.",
+                [SINK],
+            )?,
+            delivered: define.mirror(
+                "telltale_sink_delivered_total",
+                "Items that a sink delivered.",
+                [SINK],
+            )?,
+            retries: define.mirror(
+                "telltale_sink_retries_total",
+                "Deliveries that a sink tried again.",
+                [SINK],
+            )?,
+            dropped: define.mirror(
+                "telltale_sink_dropped_total",
+                "Items that a sink dropped.",
+                [SINK, DROP_REASON],
+            )?,
+        })
+    }
+}

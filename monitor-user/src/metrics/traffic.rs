@@ -1,0 +1,280 @@
+//! Who talks to whom, how much, and under which names.
+//!
+//! In: reports of flows. Out: the metrics of the sections Connections and Names.
+
+use std::io;
+
+use super::define::{Counter, Definer, Histogram};
+use super::labels::*;
+use crate::core::event::Outcome;
+use crate::core::report::{FlowEnd, FlowReport};
+
+/// From a refused retry to a session that a person keeps open all day.
+const DURATION_BUCKETS: [f64; 9] = [0.01, 0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 28_800.0];
+
+/// The `purpose` label.
+pub(super) fn purpose_label(purpose: Option<&str>) -> &'static str {
+    match purpose {
+        None => NONE,
+        Some(purpose) => PURPOSES
+            .into_iter()
+            .find(|known| *known == purpose)
+            .unwrap_or(OTHER),
+    }
+}
+
+/// Why a flow failed, in one word; `None` if it did not.
+#[must_use]
+pub fn failure_reason(outcome: Outcome) -> Option<&'static str> {
+    let errno = match outcome {
+        Outcome::Closed => return None,
+        Outcome::NeverSent => return Some("never_sent"),
+        Outcome::Failed(None) => return Some("abandoned"),
+        Outcome::Failed(Some(errno)) => errno,
+    };
+    Some(match io::Error::from_raw_os_error(errno).kind() {
+        io::ErrorKind::ConnectionRefused => "refused",
+        io::ErrorKind::TimedOut => "timed_out",
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkDown => "unreachable",
+        io::ErrorKind::ConnectionReset => "reset",
+        _ => OTHER,
+    })
+}
+
+/// Who talks to whom, and how much.
+pub(super) struct Traffic {
+    pub(super) connections: Counter<5>,
+    pub(super) failures: Counter<2>,
+    pub(super) transmit_bytes: Counter<1>,
+    pub(super) receive_bytes: Counter<1>,
+    pub(super) duration: Histogram<1>,
+    pub(super) datagrams: Counter<1>,
+    pub(super) redirected: Counter<1>,
+    pub(super) sockets: Counter<2>,
+    pub(super) over_budget: Counter<1>,
+}
+
+impl Traffic {
+    pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
+        define.section("Connections", "");
+        Ok(Traffic {
+            connections: define.counter(
+                "telltale_connections_total",
+                "Flows: connect() calls, first datagrams to an address given with the send, first \
+                 packets that no call announced, and first answers to each address that connected \
+                 to the process (of tools, verdict `served`).",
+                [TOOL, ROLE, PURPOSE, VERDICT, TRANSPORT],
+            )?,
+            failures: define.counter(
+                "telltale_connection_failures_total",
+                "Flows that did not reach their remote, of those whose end was reported.",
+                [TOOL, FAILURE],
+            )?,
+            transmit_bytes: define.counter(
+                "telltale_transmit_bytes_total",
+                "Payload bytes of flows that processes opened: of TCP, what remotes acknowledged; \
+                 else what was sent. Those of a connected socket count when it is closed.",
+                [TOOL],
+            )?,
+            receive_bytes: define.counter(
+                "telltale_receive_bytes_total",
+                "Payload bytes received in flows that processes opened. Those of a connected \
+                 socket count when it is closed.",
+                [TOOL],
+            )?,
+            duration: define.histogram(
+                "telltale_connection_duration_seconds",
+                "Time from opening to closing, of flows that reached their remote.",
+                [TOOL],
+                &DURATION_BUCKETS,
+            )?,
+            datagrams: define.counter(
+                "telltale_datagrams_total",
+                "Datagrams sent to an address given with the send.",
+                [TOOL],
+            )?,
+            redirected: define.counter(
+                "telltale_flows_redirected_total",
+                "Flows whose packets go elsewhere than their process asked, once for each \
+                 destination of a program image.",
+                [TOOL],
+            )?,
+            sockets: define.counter(
+                "telltale_sockets_opened_total",
+                "Sockets and devices that can send without asking for a destination. Those that \
+                 are found open count once for each program image and kind.",
+                [TOOL, SOCKET_KIND],
+            )?,
+            over_budget: define.counter(
+                "telltale_flows_over_budget_total",
+                "New flows without a record of their own, of processes that opened too many.",
+                [TOOL],
+            )?,
+        })
+    }
+
+    pub(super) fn ended(&self, tool: &str, report: &FlowReport, end: &FlowEnd) {
+        match failure_reason(end.outcome) {
+            Some(reason) => self.failures.increment([tool, reason]),
+            None => self
+                .duration
+                .observe([tool], report.time.since(end.opened).as_secs_f64()),
+        }
+    }
+}
+
+/// How remotes get their names.
+pub(super) struct Names {
+    pub(super) dns_messages: Counter<1>,
+    pub(super) flow_names: Counter<1>,
+}
+
+impl Names {
+    pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
+        define.section("Names", "");
+        let names = Names {
+            dns_messages: define.counter(
+                "telltale_dns_messages_total",
+                "DNS messages seen, by what became of them.",
+                [DNS_OUTCOME],
+            )?,
+            flow_names: define.counter(
+                "telltale_flow_names_total",
+                "Flows opened, by where the best name of the remote came from.",
+                [NAME_SOURCE],
+            )?,
+        };
+        for outcome in DNS_OUTCOMES {
+            names.dns_messages.add([outcome.name()], 0);
+        }
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use monitor_common::flow::FlowCounters;
+
+    use super::*;
+    use crate::core::attribute::Role;
+    use crate::core::event::{Protocol, SocketKind};
+    use crate::metrics::fixture::{check, datagrams, metrics, of_tool, socket};
+    use crate::sink::fixture::{self, CLOCK};
+
+    #[test]
+    fn flows_count_once_whether_reported_or_only_counted() {
+        let metrics = metrics();
+        metrics.record(
+            &fixture::flow(fixture::opened(fixture::process(42))),
+            &CLOCK,
+        );
+        let delta = FlowCounters {
+            connects: 11,
+            connects_unreported: 10,
+            bytes_sent: 5,
+            bytes_received: 6,
+            ..FlowCounters::default()
+        };
+        metrics.record(&fixture::counted(fixture::process(42), delta), &CLOCK);
+        let closed = fixture::closed(fixture::process(42), Outcome::Closed);
+        metrics.record(&fixture::flow(closed), &CLOCK);
+        check(
+            &metrics,
+            &[
+                (
+                    "telltale_connections_total{purpose=\"api\",role=\"main\",tool=\"claude-code\",\
+                 transport=\"tcp\",verdict=\"expected\"}",
+                    11.0,
+                ),
+                ("telltale_transmit_bytes_total{tool=\"claude-code\"}", 5.0),
+                ("telltale_receive_bytes_total{tool=\"claude-code\"}", 6.0),
+                (
+                    "telltale_connection_duration_seconds_sum{tool=\"claude-code\"}",
+                    2.0,
+                ),
+                ("telltale_flow_names_total{source=\"dns-own\"}", 1.0),
+                (
+                    "telltale_tool_last_seen_timestamp_seconds{tool=\"claude-code\"}",
+                    1_795_167_125.0,
+                ),
+            ],
+        );
+    }
+
+    #[track_caller]
+    fn check_failure(outcome: Outcome, reason: &str) {
+        let metrics = metrics();
+        metrics.record(
+            &fixture::flow(fixture::closed(of_tool(1, "codex", Role::Main), outcome)),
+            &CLOCK,
+        );
+        let series =
+            format!("telltale_connection_failures_total{{reason=\"{reason}\",tool=\"codex\"}}");
+        check(&metrics, &[(&series, 1.0)]);
+    }
+
+    #[test]
+    fn failures_have_a_bounded_reason() {
+        check_failure(Outcome::Failed(Some(111)), "refused");
+        check_failure(Outcome::Failed(Some(110)), "timed_out");
+        check_failure(Outcome::Failed(Some(113)), "unreachable");
+        check_failure(Outcome::Failed(Some(101)), "unreachable");
+        check_failure(Outcome::Failed(Some(104)), "reset");
+        check_failure(Outcome::Failed(None), "abandoned");
+        check_failure(Outcome::NeverSent, "never_sent");
+        check_failure(Outcome::Failed(Some(i32::MIN)), "other");
+    }
+
+    #[test]
+    fn what_no_call_announced_is_counted() {
+        let metrics = metrics();
+        let effects = [
+            fixture::flow(fixture::redirected(fixture::process(1))),
+            fixture::flow(fixture::redirected(fixture::stranger(2))),
+            fixture::flow(fixture::accepted(fixture::process(1))),
+            socket(fixture::socket(fixture::process(1), SocketKind::Raw, false)),
+            socket(fixture::socket(fixture::process(1), SocketKind::Tun, true)),
+            fixture::over_budget(fixture::stranger(2), 5, 5),
+            fixture::over_budget(fixture::stranger(2), 2, 7),
+        ];
+        for effect in &effects {
+            metrics.record(effect, &CLOCK);
+        }
+        let served = "telltale_connections_total{purpose=\"none\",role=\"main\",\
+                      tool=\"claude-code\",transport=\"tcp\",verdict=\"served\"}";
+        check(
+            &metrics,
+            &[
+                ("telltale_flows_redirected_total{tool=\"claude-code\"}", 1.0),
+                (
+                    "telltale_flows_redirected_total{tool=\"unidentified\"}",
+                    1.0,
+                ),
+                (
+                    "telltale_sockets_opened_total{kind=\"raw\",tool=\"claude-code\"}",
+                    1.0,
+                ),
+                (
+                    "telltale_sockets_opened_total{kind=\"tun\",tool=\"claude-code\"}",
+                    1.0,
+                ),
+                ("telltale_flows_over_budget_total{tool=\"none\"}", 7.0),
+                (served, 1.0),
+            ],
+        );
+        // A redirection is no flow of its own.
+        let text = metrics.encode().unwrap();
+        assert_eq!(text.matches("telltale_connections_total{").count(), 1);
+    }
+
+    #[test]
+    fn peers_that_connect_are_no_datagrams() {
+        let metrics = metrics();
+        metrics.record(&datagrams(Protocol::Tcp, 5), &CLOCK);
+        metrics.record(&datagrams(Protocol::Udp, 7), &CLOCK);
+        let series = "telltale_datagrams_total{tool=\"claude-code\"}";
+        check(&metrics, &[(series, 7.0)]);
+    }
+}
