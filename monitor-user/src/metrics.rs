@@ -1,7 +1,7 @@
 //! Every metric of Telltale: name, type, meaning, and the bound of each label.
 //!
 //! In: effects of the core, and what the owner of the line measures about itself. Out: the
-//! Prometheus text format 0.0.4, and `docs/metrics.md`. It counts and never decides.
+//! formats of Prometheus, and `docs/metrics.md`. It counts and never decides.
 //!
 //! A label never holds a pid, an address, a port, an argument or a name that came off the wire:
 //! its values come from the catalog or from this program, anything else becomes `other`.
@@ -15,10 +15,13 @@
 //! - [`health`]: whether everything was seen.
 //! - [`outputs`]: what the outputs did.
 //!
-//! [`define`] registers and documents a metric in one call, [`labels`] bounds label values.
+//! [`define`] registers and documents a metric in one call, [`labels`] bounds label values,
+//! [`encode`] writes the formats that they are served in, with [`exemplars`].
 
 mod alerts;
 mod define;
+pub mod encode;
+mod exemplars;
 #[cfg(test)]
 mod fixture;
 mod health;
@@ -30,7 +33,6 @@ pub mod traffic;
 use std::collections::BTreeSet;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Registry, TextEncoder};
 
 use crate::clock::WallClock;
 use crate::core::attribute::Role;
@@ -41,7 +43,9 @@ use crate::core::report::{
     ProcessStarted, ProcessView, SocketReport,
 };
 use alerts::Alerts;
-use define::{Definer, Label};
+use define::{Defined, Definer, Label};
+use encode::Format;
+use exemplars::Exemplar;
 use health::{Coverage, Kernel, Line};
 use labels::*;
 use outputs::{EventLogStats, Outputs, SinkStats};
@@ -51,7 +55,8 @@ use traffic::{Names, Traffic, purpose_label};
 const INTRODUCTION: &str = "\
 # Metrics
 
-Telltale serves these at `/metrics` in the Prometheus text format.
+Telltale serves these at `/metrics`: in the Prometheus text format 0.0.4, or in OpenMetrics 1.0 for a scraper whose `Accept` header prefers it, and gzipped for one that takes it.
+In OpenMetrics, connections, failures, durations and alerts have exemplars: `event_id` is the `event.id` of the last event counted, in the event log.
 This file is written from the definitions in `monitor-user/src/metrics/`.
 
 No label holds a pid, an address, a port, an argument or a name that came off the wire.
@@ -71,8 +76,8 @@ pub struct BuildInfo {
 
 /// All metrics, with a registry of their own.
 pub struct Metrics {
-    registry: Registry,
-    reference: String,
+    defined: Defined,
+    session: String,
     tools: BTreeSet<String>,
     traffic: Traffic,
     processes: Processes,
@@ -84,11 +89,9 @@ pub struct Metrics {
     outputs: Outputs,
 }
 
-/// Content type of [`Metrics::encode`].
-pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
-
 impl Metrics {
     /// Defines all metrics. `tools` are the ids of the catalog: the bound of the `tool` label.
+    /// `session` is this run of Telltale: with an event's number, the id of the event.
     ///
     /// # Errors
     ///
@@ -96,6 +99,7 @@ impl Metrics {
     pub fn new<'a>(
         tools: impl Iterator<Item = &'a str>,
         build: &BuildInfo,
+        session: &str,
     ) -> prometheus::Result<Self> {
         let mut define = Definer::new(INTRODUCTION);
         let traffic = Traffic::define(&mut define)?;
@@ -107,11 +111,10 @@ impl Metrics {
         let line = Line::define(&mut define)?;
         let outputs = Outputs::define(&mut define)?;
         define_own(&mut define, build)?;
-        let (registry, reference) = define.finish();
         let tools = tools.map(str::to_owned).collect();
         Ok(Metrics {
-            registry,
-            reference,
+            defined: define.finish(),
+            session: session.to_owned(),
             tools,
             traffic,
             processes,
@@ -134,7 +137,7 @@ impl Metrics {
             Effect::SocketOpened(report) => self.socket_opened(report),
             Effect::OverBudget(report) => self.over_budget(report),
             Effect::Coverage(report) => self.coverage.record(report),
-            Effect::Alert(notice) => self.alerts.record(notice),
+            Effect::Alert(notice) => self.alerts.record(notice, clock),
             Effect::Books(books) => self.kernel.record(&books.values),
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),
             Effect::Dns(outcome) => self.names.dns_messages.increment([outcome.name()]),
@@ -199,21 +202,21 @@ impl Metrics {
         }
     }
 
-    /// All metrics in the Prometheus text format 0.0.4. Takes about a millisecond per 1 000
-    /// series: call it off the async workers.
-    ///
-    /// # Errors
-    ///
-    /// If the encoder meets a metric family without a name or samples, which the registry does
-    /// not hand out.
-    pub fn encode(&self) -> prometheus::Result<String> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    /// All metrics. Takes about two milliseconds per 1 000 series: call it off the async workers.
+    #[must_use]
+    pub fn encode(&self, format: Format) -> String {
+        let Defined {
+            registry,
+            exemplars,
+            ..
+        } = &self.defined;
+        encode::encode(&registry.gather(), exemplars, &self.session, format)
     }
 
     /// The text of `docs/metrics.md`.
     #[must_use]
     pub fn reference(&self) -> &str {
-        &self.reference
+        &self.defined.reference
     }
 
     fn process_started(&self, event: &ProcessStarted, clock: &WallClock) {
@@ -241,14 +244,17 @@ impl Metrics {
                 let purpose = purpose_label(report.judgement.purpose.as_deref());
                 let verdict = report.judgement.verdict.name();
                 let transport = report.remote.protocol.name();
-                self.traffic
-                    .connections
-                    .increment([tool, role, purpose, verdict, transport]);
+                let labels = [tool, role, purpose, verdict, transport];
+                let exemplar = exemplar_of(report, clock);
+                self.traffic.connections.increment_with(labels, exemplar);
                 let source = report.names.first().map_or(NONE, |name| name.source.name());
                 self.names.flow_names.increment([source]);
             }
             FlowAction::Redirected { .. } => self.traffic.redirected.increment([tool]),
-            FlowAction::Ended(end) => self.traffic.ended(tool, report, end),
+            FlowAction::Ended(end) => {
+                self.traffic
+                    .ended(tool, report, end, exemplar_of(report, clock));
+            }
         }
     }
 
@@ -310,6 +316,14 @@ impl Metrics {
     }
 }
 
+/// What a flow's series refer to: its event, if that is in the event log.
+fn exemplar_of(report: &FlowReport, clock: &WallClock) -> Option<Exemplar> {
+    report.logged.then(|| Exemplar {
+        event: report.sequence,
+        unix_ns: clock.unix_ns(report.time),
+    })
+}
+
 /// Gauges are signed; no count here comes near the bound.
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -345,7 +359,7 @@ mod tests {
     #[test]
     fn every_metric_of_the_reference_is_served_and_the_other_way_round() {
         let metrics = everything();
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(Format::Text);
         let served: BTreeSet<_> = text
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
@@ -372,7 +386,7 @@ mod tests {
             eprintln!("skipped: promtool is not installed");
             return;
         };
-        let text = everything().encode().unwrap();
+        let text = everything().encode(Format::Text);
         promtool
             .stdin
             .take()

@@ -24,6 +24,7 @@ use crate::core::names::NameLimits;
 use crate::core::policy::PolicyConfig;
 use crate::doctor;
 use crate::host::{HostRoot, catalog_files, clock};
+use crate::metrics::encode::Format;
 use crate::metrics::{BuildInfo, Metrics};
 use crate::pipeline::{self, Line};
 use crate::sink::console::{Console, Stream};
@@ -156,7 +157,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(config: Config) -> anyhow::Result<Self> {
+    fn new(config: Config, session: &str) -> anyhow::Result<Self> {
         let catalog = Arc::new(load_catalog(config.catalog.as_deref())?);
         check_banned(&config, &catalog)?;
         let build = BuildInfo {
@@ -164,7 +165,7 @@ impl Prepared {
             revision: option_env!("TELLTALE_REVISION").map(str::to_owned),
             object_digest: OBJECT_DIGEST.to_owned(),
         };
-        let metrics = Metrics::new(catalog.tools().map(|tool| &*tool.id), &build)?;
+        let metrics = Metrics::new(catalog.tools().map(|tool| &*tool.id), &build, session)?;
         Ok(Prepared {
             config,
             catalog,
@@ -255,8 +256,9 @@ impl Prepared {
 async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let stop = stop_signal()?; // First: who sees that it is ready may stop it at once.
     let host = HostRoot::default();
-    let prepared = Prepared::new(Config::load(args.policy.config.as_deref(), &args.flags())?)?;
+    let config = Config::load(args.policy.config.as_deref(), &args.flags())?;
     let info = host_info(&host)?;
+    let prepared = Prepared::new(config, &info.session)?;
     let listeners = http::bind(&prepared.config.web.listen_addresses).await?;
     let started = clock::now();
     let recorder = match &args.record {
@@ -344,7 +346,7 @@ fn console(config: &Config, quiet: bool) -> anyhow::Result<Option<Console>> {
 }
 
 async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
-    let prepared = Prepared::new(Config::load(args.policy.config.as_deref(), &args.flags())?)?;
+    let config = Config::load(args.policy.config.as_deref(), &args.flags())?;
     let recording = Recording::open(&args.file)?;
     let header = recording.header();
     let info = HostInfo {
@@ -352,6 +354,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
         boot_id: header.boot_id.clone(),
         session: format!("{:x}", header.started_ns),
     };
+    let prepared = Prepared::new(config, &info.session)?;
     let line = Line {
         collector: prepared.collector(info.boot_id.clone())?,
         sinks: Sinks {
@@ -367,9 +370,11 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
     };
     pipeline::replay(line, recording).await?;
     match args.metrics {
-        Some(Destination::Stdout) => print(&prepared.metrics.encode()?)?,
-        Some(Destination::File(path)) => std::fs::write(&path, prepared.metrics.encode()?)
-            .map_err(|error| anyhow!("cannot write {}: {error}", path.display()))?,
+        Some(Destination::Stdout) => print(&prepared.metrics.encode(Format::Text))?,
+        Some(Destination::File(path)) => {
+            std::fs::write(&path, prepared.metrics.encode(Format::Text))
+                .map_err(|error| anyhow!("cannot write {}: {error}", path.display()))?
+        }
         None => {}
     }
     Ok(true)

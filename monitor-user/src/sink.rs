@@ -137,6 +137,7 @@ fn is_unprintable(character: char) -> bool {
 mod tests {
     use super::*;
     use crate::metrics::BuildInfo;
+    use crate::metrics::encode::Format;
     use fixture::TestReceiver;
     use lines::WhenFull;
     use post::Retry;
@@ -147,8 +148,9 @@ mod tests {
         let url = post::receiver_url("webhook.url", &receiver.url).unwrap();
         let path = std::env::temp_dir().join(format!("telltale-sinks-{}", std::process::id()));
         let target = event_log::LogTarget::File(path.clone());
-        let metrics =
-            Arc::new(Metrics::new(["claude-code"].into_iter(), &BuildInfo::default()).unwrap());
+        let metrics = Arc::new(
+            Metrics::new(["claude-code"].into_iter(), &BuildInfo::default(), "5f3c").unwrap(),
+        );
         let mut sinks = Sinks {
             clock: fixture::CLOCK,
             metrics: Arc::clone(&metrics),
@@ -168,7 +170,7 @@ mod tests {
         assert_eq!(text.lines().count(), 3, "{text}");
         sinks.drain().await;
         assert_eq!(receiver.bodies().len(), 3);
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(Format::Text);
         for series in [
             "telltale_processes_started_total{role=\"main\",tool=\"claude-code\"} 1\n",
             "telltale_event_log_lines_total 3\n",
@@ -183,7 +185,8 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_needed_but_metrics() {
-        let metrics = Arc::new(Metrics::new(std::iter::empty(), &BuildInfo::default()).unwrap());
+        let metrics =
+            Arc::new(Metrics::new(std::iter::empty(), &BuildInfo::default(), "5f3c").unwrap());
         let mut sinks = Sinks {
             clock: WallClock::default(),
             metrics,

@@ -67,7 +67,8 @@ fn prometheus(dir: &Path, target: SocketAddr) -> Server {
     fs::write(&config, text).unwrap();
     let config = format!("--config.file={}", config.display());
     let storage = format!("--storage.tsdb.path={}", dir.join("prometheus").display());
-    Server::start("prometheus", dir, &[&config, &storage])
+    let exemplars = "--enable-feature=exemplar-storage";
+    Server::start("prometheus", dir, &[&config, &storage, exemplars])
 }
 
 /// Alertmanager passes on to a webhook at once, as a pager would be told.
@@ -85,13 +86,18 @@ fn alertmanager(dir: &Path, pager: &WebhookReceiver) -> Server {
     Server::start("prometheus-alertmanager", dir, &args)
 }
 
-/// The value of an instant query with one result.
-fn query(prometheus: &Server, expression: &str) -> Option<f64> {
+/// A text as part of a URL.
+fn encoded(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
         other => format!("%{other:02X}"),
     };
-    let expression: String = expression.bytes().map(encode).collect();
+    text.bytes().map(encode).collect()
+}
+
+/// The value of an instant query with one result.
+fn query(prometheus: &Server, expression: &str) -> Option<f64> {
+    let expression = encoded(expression);
     let answer = prometheus.ask(&format!("/api/v1/query?query={expression}"));
     answer["data"]["result"][0]["value"][1]
         .as_str()?
@@ -119,6 +125,20 @@ fn prometheus_scrapes_the_connection_of_a_tool() {
     let ask = || query(&prometheus, &series).filter(|&count| count > 0.0);
     let count = wait::until("the connection in Prometheus", wait::SOON, ask);
     assert!((count - 1.0).abs() < f64::EPSILON, "{count} connections");
+    // Its exemplar leads to the event in the log.
+    let event = telltale.wait_for("connection-opened", |event| {
+        event.action() == "connection-opened" && event.text("destination.domain") == tool.api
+    });
+    let path = format!(
+        "/api/v1/query_exemplars?query={}&start=0&end=4000000000",
+        encoded(&series)
+    );
+    let exemplar = wait::until("an exemplar in Prometheus", wait::SOON, || {
+        let answer = prometheus.ask(&path);
+        let id = &answer["data"][0]["exemplars"][0]["labels"]["event_id"];
+        id.as_str().map(str::to_owned)
+    });
+    assert_eq!(exemplar, event.text("event.id"));
     assert_eq!(
         query(&prometheus, "max(telltale_books_remainder)"),
         Some(0.0)
@@ -147,6 +167,57 @@ fn prometheus_finds_no_fault_with_the_metrics() {
         "{}",
         String::from_utf8_lossy(&check.stderr)
     );
+}
+
+/// Reads OpenMetrics with the reference parser, and prints what it found.
+const PARSE: &str = "\
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+samples = [(f.unit, s) for f in parse(sys.stdin.read()) for s in f.samples]
+print(len(samples), 'samples')
+print(sum(1 for _, s in samples if s.exemplar), 'exemplars')
+print(sum(1 for unit, _ in samples if unit == 'seconds'), 'in seconds')
+";
+
+#[test]
+fn the_reference_parser_reads_the_open_metrics() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
+    assert!(
+        python.exists(),
+        "no {}: `cargo xtask test servers` makes it",
+        python.display()
+    );
+    let scene = Scene::new();
+    let _servers = scene.serve_https();
+    let tool = scene.own_tool();
+    scene.dns.answer(&tool.api, &[SERVER_V4]);
+    let telltale = scene.telltale().start();
+    scene.run(&tool.program, &["connect", &format!("{}:443", tool.api)]);
+    telltale.wait_for_metrics("connection of the tool", |metrics| {
+        metrics
+            .sum("telltale_connections_total", &[("tool", &tool.id)])
+            .is_some()
+    });
+    let accept = "Accept: application/openmetrics-text; version=1.0.0";
+    let scrape = http::get_with(telltale.address, "/metrics", accept).unwrap();
+    let head = scrape.head.to_ascii_lowercase();
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        "{head}"
+    );
+    let path = scene.dir().join("scrape");
+    fs::write(&path, &scrape.body).unwrap();
+    let parsed = Command::new(python)
+        .args(["-c", PARSE])
+        .stdin(fs::File::open(&path).unwrap())
+        .output()
+        .unwrap();
+    assert!(parsed.status.success(), "{parsed:?}");
+    let lines = scrape.body.lines().filter(|line| !line.starts_with('#'));
+    let found = String::from_utf8(parsed.stdout).unwrap();
+    let expect = format!("{} samples\n", lines.count());
+    assert!(found.starts_with(&expect), "{found}, wanted {expect}");
+    assert!(!found.contains("\n0 "), "{found}");
 }
 
 #[test]

@@ -33,19 +33,34 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Response, String> {
     )
 }
 
+/// Sends a GET request with a header line of the caller's.
+///
+/// # Errors
+///
+/// As [`get`].
+pub fn get_with(address: SocketAddr, path: &str, header: &str) -> Result<Response, String> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT);
+    stream
+        .and_then(|stream| request(stream, path, &format!("{header}\r\n")))
+        .map_err(|error| format!("GET {path}: {error}"))
+}
+
 /// Sends a GET request on a connection that is already there.
 ///
 /// # Errors
 ///
 /// As [`get`].
 pub fn get_on(stream: TcpStream, path: &str) -> Result<Response, String> {
-    request(stream, path).map_err(|error| format!("GET {path}: {error}"))
+    request(stream, path, "").map_err(|error| format!("GET {path}: {error}"))
 }
 
-fn request(mut stream: TcpStream, path: &str) -> std::io::Result<Response> {
+fn request(mut stream: TcpStream, path: &str, headers: &str) -> std::io::Result<Response> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     // Version 1.0: the body ends with the connection, and is not sent in chunks.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n"
+    )?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text);

@@ -1,7 +1,7 @@
 //! What the tests need from the distribution.
 //!
 //! In: the programs on this machine. Out: on Debian and its kin, the missing packages installed;
-//! elsewhere a list of what is missing.
+//! elsewhere a list of what is missing. And a Python environment, under `target`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -28,6 +28,35 @@ const NEEDED: [(&str, &str); 9] = [
 /// What Debian asks whether a package may start its services.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
+/// What the tests use of the Python package index: the reference parser of OpenMetrics.
+const PYTHON_PACKAGES: [&str; 1] = ["prometheus-client==0.26.0"];
+
+/// Makes a Python environment in `target/python` with what the tests use.
+///
+/// # Errors
+/// When it cannot be made; the text is pip's.
+pub fn install_python(root: &Path) -> Result<()> {
+    let folder = root.join("target/python");
+    // Made anew when what it is to hold has changed.
+    let (wanted, stamp) = (PYTHON_PACKAGES.join(" "), folder.join("telltale-packages"));
+    if fs::read_to_string(&stamp).is_ok_and(|held| held == wanted) {
+        return Ok(());
+    }
+    println!("xtask: installing {wanted} into {}", folder.display());
+    let mut venv = Command::new("python3");
+    shell::run(venv.args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "-q", "--disable-pip-version-check"]);
+    shell::run(pip.args(PYTHON_PACKAGES))?;
+    fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
+}
+
+/// Whether Python can make environments; Debian has that in a package of its own.
+fn has_venv() -> bool {
+    let mut python = Command::new("python3");
+    shell::output(python.args(["-c", "import ensurepip"])).is_ok()
+}
+
 /// Installs what is missing.
 ///
 /// # Errors
@@ -38,6 +67,9 @@ pub fn install_missing() -> Result<()> {
         .filter(|(program, _)| shell::find_on_path(program).is_none())
         .map(|(_, package)| *package)
         .collect();
+    if !has_venv() {
+        packages.push("python3-venv");
+    }
     packages.dedup();
     if packages.is_empty() {
         return Ok(());

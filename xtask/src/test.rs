@@ -28,6 +28,8 @@ enum Part {
     Unit,
     /// Needs root and the running kernel: the built program against real processes.
     Kernel,
+    /// As `kernel`, and of that only the tests against real Prometheus and Alertmanager servers.
+    Servers,
     /// Both.
     All,
 }
@@ -39,6 +41,7 @@ impl Part {
         match self {
             Self::Unit => &["--workspace", "--exclude", ROOT_PACKAGE],
             Self::Kernel => &["--package", ROOT_PACKAGE],
+            Self::Servers => &["--package", ROOT_PACKAGE, "--test", "servers"],
             Self::All => &["--workspace"],
         }
     }
@@ -56,6 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         .args(args.part.packages());
     if args.part != Part::Unit {
         packages::install_missing()?;
+        packages::install_python(&root)?;
         become_root(&mut test)?;
     }
     let mut build = shell::cargo();

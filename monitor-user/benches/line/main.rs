@@ -90,7 +90,11 @@ struct Line {
 impl Line {
     fn new() -> Result<Self> {
         let catalog = Arc::new(Catalog::embedded()?);
-        let metrics = Metrics::new(catalog.tools().map(|it| &*it.id), &BuildInfo::default())?;
+        let metrics = Metrics::new(
+            catalog.tools().map(|it| &*it.id),
+            &BuildInfo::default(),
+            "bench",
+        )?;
         let log_file = std::env::temp_dir().join(format!("telltale-bench-{}", std::process::id()));
         Ok(Line {
             collector: collector(catalog)?,

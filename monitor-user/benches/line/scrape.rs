@@ -13,6 +13,7 @@ use telltale::core::catalog::{Catalog, PURPOSES, Tool};
 use telltale::core::event::Event;
 use telltale::core::policy::Verdict;
 use telltale::core::report::{Effect, FlowReport, ProcessView};
+use telltale::metrics::encode::Format;
 use telltale::metrics::{BuildInfo, Metrics};
 
 use super::streams;
@@ -35,7 +36,7 @@ pub fn print_table() -> Result<()> {
         let mut text = String::new();
         for _ in 0..SCRAPES {
             let start = Instant::now();
-            text = metrics.encode()?;
+            text = metrics.encode(Format::Text);
             times.push(start.elapsed());
         }
         times.sort();
@@ -49,7 +50,11 @@ pub fn print_table() -> Result<()> {
 fn metrics_with(series: usize) -> Result<Metrics> {
     let catalog = Arc::new(Catalog::embedded()?);
     let tools: Vec<Arc<Tool>> = catalog.tools().cloned().collect();
-    let metrics = Metrics::new(tools.iter().map(|it| &*it.id), &BuildInfo::default())?;
+    let metrics = Metrics::new(
+        tools.iter().map(|it| &*it.id),
+        &BuildInfo::default(),
+        "bench",
+    )?;
     let flow = tool_flow(catalog)?;
     let flows = Verdict::ALL.into_iter().flat_map(|verdict| {
         let (flow, tools) = (&flow, &tools);

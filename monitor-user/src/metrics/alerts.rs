@@ -3,7 +3,9 @@
 //! In: what became of alerts. Out: the metrics of the section Alerts.
 
 use super::define::{Counter, Definer, Gauge};
+use super::exemplars::Exemplar;
 use super::labels::*;
+use crate::clock::WallClock;
 use crate::core::alert;
 use crate::core::report::{AlertNotice, AlertState};
 
@@ -34,11 +36,16 @@ impl Alerts {
         Ok(alerts)
     }
 
-    pub(super) fn record(&self, notice: &AlertNotice) {
+    pub(super) fn record(&self, notice: &AlertNotice, clock: &WallClock) {
         let rule = notice.alert.rule;
         match notice.state {
             AlertState::Fired => {
-                self.total.increment([rule, notice.alert.severity.name()]);
+                let labels = [rule, notice.alert.severity.name()];
+                let exemplar = Exemplar {
+                    event: notice.sequence,
+                    unix_ns: clock.unix_ns(notice.time),
+                };
+                self.total.increment_with(labels, Some(exemplar));
                 self.firing.add([rule], 1);
             }
             AlertState::StillFiring => {}

@@ -4,10 +4,13 @@
 //! number of labels is checked at compile time, and the text of `docs/metrics.md`.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use super::encode::bucket_bound;
+use super::exemplars::{Exemplar, Exemplars};
 
 /// One label of a metric.
 #[derive(Clone, Copy)]
@@ -29,7 +32,18 @@ impl Label {
 /// Registers metrics and writes the reference as it goes.
 pub struct Definer {
     registry: Registry,
+    exemplars: Arc<Exemplars>,
     reference: String,
+}
+
+/// Everything that was defined.
+pub struct Defined {
+    /// All metrics.
+    pub registry: Registry,
+    /// What they counted last.
+    pub exemplars: Arc<Exemplars>,
+    /// The text of `docs/metrics.md`.
+    pub reference: String,
 }
 
 impl Definer {
@@ -38,6 +52,7 @@ impl Definer {
     pub fn new(introduction: &str) -> Self {
         Definer {
             registry: Registry::new(),
+            exemplars: Arc::default(),
             reference: introduction.to_owned(),
         }
     }
@@ -73,7 +88,10 @@ impl Definer {
         let counter = IntCounterVec::new(Opts::new(name, help), &labels.map(|label| label.name))?;
         self.register(counter.clone())?;
         self.document(name, "Counter", help, &labels);
-        let counter = Counter(counter);
+        let counter = Counter {
+            counter,
+            noted: self.noted(name, &labels),
+        };
         if N == 0 {
             counter.add([""; N], 0);
         }
@@ -134,13 +152,31 @@ impl Definer {
         let histogram = HistogramVec::new(options, &labels.map(|label| label.name))?;
         self.register(histogram.clone())?;
         self.document(name, "Histogram", help, &labels);
-        Ok(Histogram(histogram))
+        Ok(Histogram {
+            histogram,
+            buckets: buckets.to_vec(),
+            noted: self.noted(name, &labels),
+        })
     }
 
-    /// The registry with all that was defined, and the reference.
+    /// All that was defined.
     #[must_use]
-    pub fn finish(self) -> (Registry, String) {
-        (self.registry, self.reference)
+    pub fn finish(self) -> Defined {
+        Defined {
+            registry: self.registry,
+            exemplars: self.exemplars,
+            reference: self.reference,
+        }
+    }
+
+    fn noted<const N: usize>(&self, name: &str, labels: &[Label; N]) -> Noted<N> {
+        let mut order = std::array::from_fn(|index| index);
+        order.sort_by_key(|index| labels.get(*index).map(|label| label.name));
+        Noted {
+            family: name.to_owned(),
+            order,
+            exemplars: Arc::clone(&self.exemplars),
+        }
     }
 
     fn document(&mut self, name: &str, kind: &str, help: &str, labels: &[Label]) {
@@ -154,15 +190,45 @@ impl Definer {
     }
 }
 
+/// Where a metric notes its exemplars.
+struct Noted<const N: usize> {
+    family: String,
+    /// The labels by name, as they are served.
+    order: [usize; N],
+    exemplars: Arc<Exemplars>,
+}
+
+impl<const N: usize> Noted<N> {
+    fn note(&self, labels: [&str; N], bucket: Option<&str>, exemplar: Exemplar, value: f64) {
+        let values = self
+            .order
+            .iter()
+            .filter_map(|index| labels.get(*index).copied());
+        self.exemplars
+            .note(&self.family, values.chain(bucket), exemplar, value);
+    }
+}
+
 /// A counter with `N` labels.
-pub struct Counter<const N: usize>(IntCounterVec);
+pub struct Counter<const N: usize> {
+    counter: IntCounterVec,
+    noted: Noted<N>,
+}
 
 impl<const N: usize> Counter<N> {
     /// Adds to the series with these label values; adding 0 makes the series exist.
     pub fn add(&self, labels: [&str; N], by: u64) {
         // The lookup fails on a wrong number of labels only, which the type rules out.
-        if let Ok(counter) = self.0.get_metric_with_label_values(&labels) {
+        if let Ok(counter) = self.counter.get_metric_with_label_values(&labels) {
             counter.inc_by(by);
+        }
+    }
+
+    /// Adds 1; `exemplar` is the event that was counted, if there is one to look up.
+    pub fn increment_with(&self, labels: [&str; N], exemplar: Option<Exemplar>) {
+        self.increment(labels);
+        if let Some(exemplar) = exemplar {
+            self.noted.note(labels, None, exemplar, 1.0);
         }
     }
 
@@ -198,14 +264,27 @@ impl<const N: usize> Gauge<N> {
 }
 
 /// A histogram with `N` labels.
-pub struct Histogram<const N: usize>(HistogramVec);
+pub struct Histogram<const N: usize> {
+    histogram: HistogramVec,
+    buckets: Vec<f64>,
+    noted: Noted<N>,
+}
 
 impl<const N: usize> Histogram<N> {
     /// Adds one observation.
     pub fn observe(&self, labels: [&str; N], value: f64) {
-        if let Ok(histogram) = self.0.get_metric_with_label_values(&labels) {
+        if let Ok(histogram) = self.histogram.get_metric_with_label_values(&labels) {
             histogram.observe(value);
         }
+    }
+
+    /// Adds one observation; `exemplar` is the event that was observed, if there is one to look up.
+    pub fn observe_with(&self, labels: [&str; N], value: f64, exemplar: Option<Exemplar>) {
+        self.observe(labels, value);
+        let Some(exemplar) = exemplar else { return };
+        let bucket = self.buckets.iter().find(|bound| value <= **bound);
+        let bound = bucket_bound(bucket.copied().unwrap_or(f64::INFINITY));
+        self.noted.note(labels, Some(&bound), exemplar, value);
     }
 }
 
@@ -241,7 +320,7 @@ mod tests {
     fn a_mirror_goes_on_when_its_value_starts_again() {
         let mut define = Definer::new("");
         let mirror = define.mirror("x_total", "X.", [COLOUR]).unwrap();
-        let (registry, _) = define.finish();
+        let registry = define.finish().registry;
         let text = || {
             TextEncoder::new()
                 .encode_to_string(&registry.gather())
@@ -264,7 +343,11 @@ mod tests {
         define.counter("a_total", "All a.", []).unwrap();
         define.gauge("b", "One b.", [COLOUR]).unwrap();
         assert!(define.counter("a_total", "Again.", []).is_err());
-        let (registry, reference) = define.finish();
+        let Defined {
+            registry,
+            reference,
+            ..
+        } = define.finish();
         let text = TextEncoder::new()
             .encode_to_string(&registry.gather())
             .unwrap();

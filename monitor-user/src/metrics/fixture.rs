@@ -5,6 +5,7 @@ use std::sync::Arc;
 use monitor_common::counter;
 use monitor_common::flow::FlowCounters;
 
+use super::encode::Format;
 use super::outputs::{EventLogStats, SinkStats};
 use super::{BuildInfo, Metrics};
 use crate::core::attribute::Role;
@@ -21,13 +22,13 @@ pub fn metrics() -> Metrics {
         revision: None,
         object_digest: "00ff".into(),
     };
-    Metrics::new(["claude-code", "codex"].into_iter(), &build).unwrap()
+    Metrics::new(["claude-code", "codex"].into_iter(), &build, "5f3c").unwrap()
 }
 
 /// The series named must have these values; 0 may also mean that it is not there.
 #[track_caller]
 pub fn check(metrics: &Metrics, expect: &[(&str, f64)]) {
-    let text = metrics.encode().unwrap();
+    let text = metrics.encode(Format::Text);
     for (series, value) in expect {
         let line = text
             .lines()

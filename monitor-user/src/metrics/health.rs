@@ -186,13 +186,14 @@ impl Line {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use crate::metrics::encode::Format;
     use crate::metrics::fixture::{books, check, coverage, metrics};
     use crate::sink::fixture::CLOCK;
 
     #[track_caller]
     fn check_coverage(metrics: &Metrics, complete: f64, reasons: &[&str]) {
         check(metrics, &[("telltale_coverage_complete", complete)]);
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(Format::Text);
         let series = text
             .lines()
             .filter_map(|line| line.strip_prefix("telltale_coverage_gap_info{reason=\""));

@@ -114,6 +114,7 @@ mod tests {
     use crate::core::event::{Endpoint, Protocol};
     use crate::core::policy::{Judgement, Verdict};
     use crate::core::report::FlowReport;
+    use crate::metrics::encode::Format;
     use crate::metrics::fixture::{check, metrics, of_tool};
     use crate::sink::fixture::{self, CLOCK};
 
@@ -204,7 +205,7 @@ mod tests {
                 ),
             ],
         );
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(Format::Text);
         let versions = text.matches("tool=\"codex\",vendor=\"Anthropic\"").count();
         assert_eq!(versions, VERSIONS_PER_TOOL_MAX + 1);
     }

@@ -5,6 +5,7 @@
 use std::io;
 
 use super::define::{Counter, Definer, Histogram};
+use super::exemplars::Exemplar;
 use super::labels::*;
 use crate::core::event::Outcome;
 use crate::core::report::{FlowEnd, FlowReport};
@@ -115,12 +116,19 @@ impl Traffic {
         })
     }
 
-    pub(super) fn ended(&self, tool: &str, report: &FlowReport, end: &FlowEnd) {
+    pub(super) fn ended(
+        &self,
+        tool: &str,
+        report: &FlowReport,
+        end: &FlowEnd,
+        exemplar: Option<Exemplar>,
+    ) {
         match failure_reason(end.outcome) {
-            Some(reason) => self.failures.increment([tool, reason]),
-            None => self
-                .duration
-                .observe([tool], report.time.since(end.opened).as_secs_f64()),
+            Some(reason) => self.failures.increment_with([tool, reason], exemplar),
+            None => {
+                let seconds = report.time.since(end.opened).as_secs_f64();
+                self.duration.observe_with([tool], seconds, exemplar);
+            }
         }
     }
 }
@@ -160,6 +168,7 @@ mod tests {
     use super::*;
     use crate::core::attribute::Role;
     use crate::core::event::{Protocol, SocketKind};
+    use crate::metrics::encode::Format;
     use crate::metrics::fixture::{check, datagrams, metrics, of_tool, socket};
     use crate::sink::fixture::{self, CLOCK};
 
@@ -265,7 +274,7 @@ mod tests {
             ],
         );
         // A redirection is no flow of its own.
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(Format::Text);
         assert_eq!(text.matches("telltale_connections_total{").count(), 1);
     }
 

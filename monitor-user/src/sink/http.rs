@@ -5,7 +5,7 @@
 //! neither exhaust the host nor shut out the next scrape for long.
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,10 +15,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -28,6 +30,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::metrics::Metrics;
+use crate::metrics::encode::Format;
 
 /// What clients may take.
 #[derive(Clone, Copy)]
@@ -180,22 +183,53 @@ fn app(web: Web) -> Router {
         .with_state(web)
 }
 
-async fn metrics(State(web): State<Web>) -> Response {
-    let encoded = spawn_blocking(move || web.metrics.encode()).await;
-    match encoded {
-        Ok(Ok(text)) => ([(CONTENT_TYPE, crate::metrics::TEXT_FORMAT)], text).into_response(),
-        Ok(Err(error)) => broken(&error),
-        Err(error) => broken(&error),
+/// The metrics, in the format and encoding that the scraper asks for.
+async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let format = Format::of_accept(header(ACCEPT).unwrap_or_default());
+    let zipped = accepts_gzip(header(ACCEPT_ENCODING).unwrap_or_default());
+    // Ten thousand series take tens of milliseconds, which a worker must not be held for.
+    let encoded = spawn_blocking(move || {
+        let text = web.metrics.encode(format).into_bytes();
+        if zipped { gzip(&text) } else { Ok(text) }
+    });
+    let body = match encoded.await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) => return broken(&error),
+        Err(error) => return broken(&error),
+    };
+    let mut response = ([(CONTENT_TYPE, format.content_type())], body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    if zipped {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    response
+}
+
+/// Whether an `Accept-Encoding` header names gzip, and does not forbid it.
+fn accepts_gzip(header: &str) -> bool {
+    header.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        named && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f64| weight > 0.0))
+    })
+}
+
+fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
+    // Metrics repeat themselves so much that the fastest level makes them 20 times smaller.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text)?;
+    encoder.finish()
 }
 
 fn broken(error: &dyn std::error::Error) -> Response {
     tracing::error!("cannot encode the metrics: {error}");
-    (
-        StatusCode::INTERNAL_SERVER_ERROR,
-        format!("cannot encode the metrics: {error}\n"),
-    )
-        .into_response()
+    let text = format!("cannot encode the metrics: {error}\n");
+    (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
 }
 
 async fn ready(State(web): State<Web>) -> (StatusCode, String) {
@@ -236,6 +270,9 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
@@ -262,7 +299,7 @@ mod tests {
             version: "<1>".into(),
             ..BuildInfo::default()
         };
-        let metrics = Arc::new(Metrics::new(std::iter::empty(), &build).unwrap());
+        let metrics = Arc::new(Metrics::new(std::iter::empty(), &build, "5f3c").unwrap());
         let not_yet = Readiness::NotReady("connect4 is not attached: <no BTF>".into());
         let (readiness, receiver) = watch::channel(not_yet);
         let any = "127.0.0.1:0".parse().unwrap();
@@ -292,15 +329,20 @@ mod tests {
 
     /// Head and body of the answer to this request line and headers.
     async fn ask(address: SocketAddr, request: &str) -> (String, String) {
+        let (head, body) = ask_bytes(address, request).await;
+        (head, String::from_utf8(body).unwrap())
+    }
+
+    async fn ask_bytes(address: SocketAddr, request: &str) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let _ = stream
             .write_all(format!("{request}\r\nHost: x\r\n\r\n").as_bytes())
             .await;
-        let mut text = Vec::new();
-        let _ = stream.read_to_end(&mut text).await;
-        let text = String::from_utf8(text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        (head.to_owned(), body.to_owned())
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let end = answer.windows(4).position(|it| it == b"\r\n\r\n");
+        let body = end.map_or_else(Vec::new, |end| answer.split_off(end + 4));
+        (String::from_utf8(answer).unwrap(), body)
     }
 
     #[track_caller]
@@ -349,6 +391,42 @@ mod tests {
             "200",
             "",
         );
+    }
+
+    #[tokio::test]
+    async fn a_scraper_gets_the_format_and_the_encoding_it_asks_for() {
+        let server = start(LIMITS).await;
+        let open = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+        let answer = ask(server.address, &format!("GET /metrics HTTP/1.1\r\n{open}")).await;
+        assert_answer(&answer, "200", "\n# EOF\n");
+        assert!(
+            answer
+                .0
+                .contains("application/openmetrics-text; version=1.0.0"),
+            "{}",
+            answer.0
+        );
+        let request = "GET /metrics HTTP/1.1\r\nAccept-Encoding: deflate, gzip;q=0.5";
+        let (head, body) = ask_bytes(server.address, request).await;
+        assert!(head.contains("content-encoding: gzip"), "{head}");
+        let mut text = String::new();
+        GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
+        assert!(text.contains("\ntelltale_build_info{"), "{text}");
+        assert!(!text.contains("# EOF"));
+    }
+
+    #[test]
+    fn gzip_is_sent_to_who_asks_for_it() {
+        for (header, expect) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.1", true),
+            ("", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("*", false),
+        ] {
+            assert_eq!(accepts_gzip(header), expect, "{header:?}");
+        }
     }
 
     #[tokio::test]
