@@ -414,12 +414,10 @@ impl Name {
     }
 
     fn host(&self) -> Result<HostName, Stop> {
-        let host = if self.dotted {
-            None
-        } else {
-            HostName::from_text(&self.text)
-        };
-        host.ok_or(Stop::NameInvalid)
+        if self.dotted {
+            return Err(Stop::NameInvalid);
+        }
+        HostName::from_text(&self.text).map_err(|_| Stop::NameInvalid)
     }
 }
 
@@ -933,7 +931,10 @@ mod tests {
                 RData::AAAA(AAAA { address }) => IpAddr::from(address.to_be_bytes()),
                 _ => return None,
             };
-            Some((HostName::from_text(record.name.to_string().as_bytes())?, ip))
+            Some((
+                HostName::from_text(record.name.to_string().as_bytes()).ok()?,
+                ip,
+            ))
         };
         Some(
             packet
@@ -963,7 +964,7 @@ mod tests {
             for name in message.answers.iter().map(|answer| &answer.owner) {
                 assert_eq!(
                     HostName::from_text(name.as_str().as_bytes()).as_ref(),
-                    Some(name)
+                    Ok(name)
                 );
             }
             if message.cut_short || message.name_invalid {

@@ -1,0 +1,247 @@
+//! The TLS ClientHello, RFC 8446 §4.1.2, and the records that carry it, §5.1.
+//!
+//! In: untrusted bytes that a client sent. Out: the server name (RFC 6066 §3), the application
+//! protocols (RFC 7301) and whether there is an Encrypted Client Hello; nothing else is kept.
+//!
+//! Nothing is read before the message is whole, and then once, so work follows the bytes.
+
+use super::cursor::Cursor;
+use super::{HostName, NameInvalid};
+
+/// Longest ClientHello that is read, its header of four bytes included. The largest of real clients, with a post-quantum key share
+/// and a session ticket, have 2 to 4 KiB; servers refuse more than 16 to 64.
+pub const HELLO_BYTES_MAX: usize = 16 << 10;
+
+/// Longest record, RFC 8446 §5.1. A hello is never encrypted.
+const RECORD_BYTES_MAX: u16 = 1 << 14;
+
+/// Extensions read, as many as the registry has entries or so. Each may be there once, and
+/// finding out takes a look at all before it.
+const EXTENSIONS_MAX: usize = 128;
+
+const RECORD_HANDSHAKE: u8 = 22;
+const VERSION_MAJOR: u8 = 3;
+const MESSAGE_CLIENT_HELLO: u8 = 1;
+
+const EXTENSION_SERVER_NAME: u16 = 0;
+const EXTENSION_ALPN: u16 = 16;
+const EXTENSION_ECH: u16 = 0xfe0d;
+/// `host_name`, the only kind of server name that there is.
+const NAME_TYPE_HOST: u8 = 0;
+
+/// What a client says in clear before a TLS or QUIC connection is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientHello {
+    /// Whom it wants to speak to; `None` if it does not say.
+    pub server_name: Option<Result<HostName, NameInvalid>>,
+    /// The protocols it offers to speak, each once, in its order.
+    pub alpn: Vec<Alpn>,
+    /// There is an Encrypted Client Hello, so that `server_name` may be a public name in front of
+    /// the real one. It may be GREASE as well: only who has the key can tell.
+    pub ech: bool,
+}
+
+/// An application protocol. A closed list: its bytes are the client's to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Alpn {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2 over TLS.
+    Http2,
+    /// HTTP/3.
+    Http3,
+    /// DNS over TLS.
+    DnsOverTls,
+    /// DNS over QUIC.
+    DnsOverQuic,
+    /// Any other, GREASE included.
+    Other,
+}
+
+impl Alpn {
+    fn of(protocol: &[u8]) -> Self {
+        match protocol {
+            b"http/1.0" | b"http/1.1" => Alpn::Http1,
+            b"h2" => Alpn::Http2,
+            b"h3" => Alpn::Http3,
+            b"dot" => Alpn::DnsOverTls,
+            b"doq" => Alpn::DnsOverQuic,
+            _ => Alpn::Other,
+        }
+    }
+
+    /// Name in events and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Alpn::Http1 => "http/1.1",
+            Alpn::Http2 => "h2",
+            Alpn::Http3 => "h3",
+            Alpn::DnsOverTls => "dot",
+            Alpn::DnsOverQuic => "doq",
+            Alpn::Other => "other",
+        }
+    }
+}
+
+/// Why there is no hello, and never will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The bytes contradict the protocol or themselves.
+    Malformed,
+    /// It is longer than [`HELLO_BYTES_MAX`].
+    TooLong,
+}
+
+/// Whether bytes begin as a TLS record with a handshake message does; `None` if there are too few.
+pub(super) fn begins(bytes: &[u8]) -> Option<bool> {
+    match bytes {
+        [RECORD_HANDSHAKE, major, ..] => Some(*major == VERSION_MAJOR),
+        [RECORD_HANDSHAKE] | [] => None,
+        _ => Some(false),
+    }
+}
+
+/// Takes the handshake messages out of records.
+#[derive(Default)]
+pub(super) struct Records {
+    /// Bytes of the stream that were looked at.
+    at: usize,
+    /// Bytes that the record in hand still has.
+    left: usize,
+    message: Vec<u8>,
+}
+
+impl Records {
+    /// Looks at what is new in `bytes`, which begin where the first record does; `None` while the
+    /// hello is not whole.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<ClientHello>, Stop> {
+        loop {
+            if let Some(hello) = read_message(&self.message)? {
+                return Ok(Some(hello));
+            }
+            let mut rest = Cursor(bytes.get(self.at..).unwrap_or_default());
+            if self.left == 0 {
+                let Some([kind, major, _minor, high, low]) = rest.array() else {
+                    return Ok(None);
+                };
+                let size = u16::from_be_bytes([high, low]);
+                let in_range = (1..=RECORD_BYTES_MAX).contains(&size);
+                if (kind, major) != (RECORD_HANDSHAKE, VERSION_MAJOR) || !in_range {
+                    return Err(Stop::Malformed);
+                }
+                self.at += 5;
+                self.left = size.into();
+            }
+            let part = rest.take(self.left.min(rest.0.len())).unwrap_or_default();
+            if part.is_empty() {
+                return Ok(None);
+            }
+            self.message.extend_from_slice(part);
+            self.at += part.len();
+            self.left -= part.len();
+        }
+    }
+}
+
+/// The hello that handshake bytes begin with; `None` while it is not whole.
+pub(super) fn read_message(bytes: &[u8]) -> Result<Option<ClientHello>, Stop> {
+    let Some(&kind) = bytes.first() else {
+        return Ok(None);
+    };
+    if kind != MESSAGE_CLIENT_HELLO {
+        return Err(Stop::Malformed);
+    }
+    let Some(head) = bytes.first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let size = u32::from_be_bytes(*head) & 0x00ff_ffff;
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    if size > HELLO_BYTES_MAX - head.len() {
+        return Err(Stop::TooLong);
+    }
+    let Some(body) = bytes.get(head.len()..head.len() + size) else {
+        return Ok(None);
+    };
+    read_body(Cursor(body)).map(Some).ok_or(Stop::Malformed)
+}
+
+/// The body of a hello, all of it; `None` if it is malformed.
+fn read_body(mut body: Cursor) -> Option<ClientHello> {
+    let _version = body.u16()?;
+    let _random = body.array::<32>()?;
+    let session_id = body.vec8()?;
+    let cipher_suites = body.vec16()?;
+    let compression = body.vec8()?;
+    let suites_ok = !cipher_suites.is_empty() && cipher_suites.len().is_multiple_of(2);
+    if session_id.len() > 32 || !suites_ok || compression.is_empty() {
+        return None;
+    }
+    let mut hello = ClientHello {
+        server_name: None,
+        alpn: Vec::new(),
+        ech: false,
+    };
+    if body.is_empty() {
+        return Some(hello); // There were no extensions before RFC 3546.
+    }
+    let mut extensions = Cursor(body.vec16()?);
+    if !body.is_empty() {
+        return None;
+    }
+    let mut seen = Vec::new();
+    while !extensions.is_empty() {
+        let (kind, data) = (extensions.u16()?, extensions.vec16()?);
+        if seen.contains(&kind) || seen.len() == EXTENSIONS_MAX {
+            return None;
+        }
+        seen.push(kind);
+        match kind {
+            EXTENSION_SERVER_NAME => hello.server_name = Some(server_name(Cursor(data))?),
+            EXTENSION_ALPN => hello.alpn = protocols(Cursor(data))?,
+            EXTENSION_ECH => hello.ech = true,
+            _ => {}
+        }
+    }
+    Some(hello)
+}
+
+/// The name in a `server_name` extension; `None` if it is malformed.
+fn server_name(mut data: Cursor) -> Option<Result<HostName, NameInvalid>> {
+    let mut list = Cursor(data.vec16()?);
+    if list.is_empty() || !data.is_empty() {
+        return None;
+    }
+    let mut found = None;
+    while !list.is_empty() {
+        let (kind, name) = (list.u8()?, list.vec16()?);
+        if kind == NAME_TYPE_HOST {
+            found = Some(match found {
+                None => HostName::from_text(name),
+                Some(_) => Err(NameInvalid::Several),
+            });
+        }
+    }
+    // A list of names of unknown kinds names no host.
+    Some(found.unwrap_or(Err(NameInvalid::Empty)))
+}
+
+/// The protocols in an ALPN extension; `None` if it is malformed.
+fn protocols(mut data: Cursor) -> Option<Vec<Alpn>> {
+    let mut list = Cursor(data.vec16()?);
+    if list.is_empty() || !data.is_empty() {
+        return None;
+    }
+    let mut protocols = Vec::new();
+    while !list.is_empty() {
+        let protocol = list.vec8()?;
+        if protocol.is_empty() {
+            return None;
+        }
+        let protocol = Alpn::of(protocol);
+        if !protocols.contains(&protocol) {
+            protocols.push(protocol);
+        }
+    }
+    Some(protocols)
+}
