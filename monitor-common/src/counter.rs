@@ -30,8 +30,10 @@ pub const HOOK_EXIT: u32 = 9;
 pub const HOOK_WIRE: u32 = 10;
 /// A socket that can send without a destination being asked for: raw.
 pub const HOOK_SOCKET: u32 = 11;
+/// A TCP connection that a process of this host accepted from another of its processes.
+pub const HOOK_JOIN: u32 = 12;
 /// Number of hook rows.
-pub const HOOKS: u32 = 12;
+pub const HOOKS: u32 = 13;
 
 /// Names of the hook rows, in index order; the `hook` label of metrics.
 pub const HOOK_NAMES: [&str; HOOKS as usize] = [
@@ -47,6 +49,7 @@ pub const HOOK_NAMES: [&str; HOOKS as usize] = [
     "exit",
     "wire",
     "socket",
+    "join",
 ];
 
 /// The hook saw an operation.

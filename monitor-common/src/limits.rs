@@ -41,6 +41,13 @@ pub const BUDGET_PER_SECOND: u32 = 20;
 /// Processes that have a budget at one time.
 pub const BUDGETS_MAX: u32 = 32_768;
 
+/// Pairs of processes, connected over loopback, that were told already. One that is forgotten is
+/// told again.
+pub const JOINED_MAX: u32 = 16_384;
+
+/// MPTCP sockets whose opener is known at one time.
+pub const MPTCP_MAX: u32 = 8_192;
+
 /// IPv6 extension headers that are skipped to find the transport header.
 pub const IPV6_EXTENSIONS: usize = 6;
 

@@ -39,6 +39,8 @@ pub const KIND_FLOW_REDIRECTED: u32 = 7;
 pub const KIND_SOCKET_OPENED: u32 = 8;
 /// [`OverBudget`].
 pub const KIND_OVER_BUDGET: u32 = 9;
+/// [`FlowJoined`].
+pub const KIND_FLOW_JOINED: u32 = 10;
 /// [`FlowCounted`], written by the collector.
 pub const KIND_FLOW_COUNTED: u32 = 64;
 /// [`KernelCounters`], written by the collector.
@@ -329,6 +331,23 @@ pub struct OverBudget {
 }
 
 const _: () = assert!(size_of::<OverBudget>() == 40);
+
+/// Both ends of a TCP connection are on this host: what the server does next may be for the client.
+/// The first of each (client, server), and all of watched clients.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FlowJoined {
+    /// Kind [`KIND_FLOW_JOINED`].
+    pub header: Header,
+    /// Who connected.
+    pub client: ProcessKey,
+    /// Who opened the socket that listens.
+    pub server: ProcessKey,
+    /// The client's socket, as in its [`FlowOpened`].
+    pub cookie: u64,
+}
+
+const _: () = assert!(size_of::<FlowJoined>() == 56);
 
 /// What happened in the flow map since it was last drained, for one flow.
 #[repr(C)]

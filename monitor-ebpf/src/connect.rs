@@ -13,7 +13,7 @@
 
 use aya_ebpf::{
     bindings::{bpf_sock, bpf_sock_addr},
-    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
@@ -29,8 +29,9 @@ use monitor_common::{
 use crate::{
     emit,
     flows::{self, has_ports},
-    kernel,
-    maps::{SOCKET_CONNECTED, SOCKET_REPORTED, Socket, socket, socket_or_insert},
+    kernel::{self, Address},
+    maps::{MPTCP_OPENERS, SOCKET_CONNECTED, SOCKET_REPORTED, Socket, socket, socket_or_insert},
+    offsets,
 };
 
 /// Let the call go on: this program only watches.
@@ -138,12 +139,32 @@ fn opened(ctx: &SockAddrContext, hook: u32, call: Call, remote: Remote) -> i32 {
 #[inline(always)]
 fn doer(sk: *mut bpf_sock) -> Option<ProcessKey> {
     let task = kernel::current_task()?;
-    if kernel::is_kernel_thread(task)
-        && let Some(socket) = socket(sk)
-    {
-        return Some(socket.flow.process);
+    if kernel::is_kernel_thread(task) {
+        if let Some(socket) = socket(sk) {
+            return Some(socket.flow.process);
+        }
+        if let Some(opener) = mptcp_opener(sk) {
+            return Some(opener);
+        }
     }
     kernel::process_key(task)
+}
+
+/// Who opened the MPTCP socket that a TCP socket belongs to. The kernel opens such sockets to
+/// addresses that the peer announces (net/mptcp/subflow.c `__mptcp_subflow_connect`).
+#[inline(always)]
+fn mptcp_opener(sk: *mut bpf_sock) -> Option<ProcessKey> {
+    if offsets::ICSK_ULP_DATA.load() == 0 || offsets::MPTCP_SUBFLOW_CONN.load() == 0 {
+        return None; // A kernel without MPTCP.
+    }
+    // SAFETY: `sk` is a socket; the cast gives the kernel's own structure, or null.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast()) };
+    let cookie: u64 = Address::new(tcp as u64)?
+        .follow(&offsets::ICSK_ULP_DATA)?
+        .follow(&offsets::MPTCP_SUBFLOW_CONN)?
+        .read(&offsets::SOCK_COOKIE)?;
+    // SAFETY: the value is copied at once; the entry lives as long as the MPTCP socket.
+    unsafe { MPTCP_OPENERS.get(&cookie) }.copied()
 }
 
 #[inline(always)]
@@ -171,6 +192,7 @@ fn remember(sk: *mut bpf_sock, record: &FlowOpened, call: Call, delivered: bool)
     };
     match call {
         Call::Connect => {
+            fresh.cookie = record.cookie;
             fresh.flags = SOCKET_CONNECTED | if delivered { SOCKET_REPORTED } else { 0 };
             *socket = fresh;
         }

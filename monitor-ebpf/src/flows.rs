@@ -9,7 +9,7 @@ use monitor_common::{
         AGGREGATED, DROPPED_FLOWS_FULL, DROPPED_OVER_BUDGET, GAP_FLOWS_FULL, HOOK_CONNECT4,
         HOOK_CONNECT6,
     },
-    flow::{FlowCounters, FlowKey},
+    flow::{FlowCounters, FlowKey, ProcessKey},
     record::{FLOW_FIRST, FlowOpened},
 };
 
@@ -64,7 +64,7 @@ pub fn seen(record: &mut FlowOpened) -> bool {
             // First sightings travel with the process records: repeats cannot crowd them out.
             emit::record_or(&CONTROL, record.hook, &*record, otherwise)
         }
-        First::No if connect && (REPORT_ALL.load() != 0 || watched(&record.process)) => {
+        First::No if connect && is_wanted(&record.process) => {
             emit::record(&DETAIL, record.hook, &*record)
         }
         // A datagram beyond the first is no new contact, and a process can send a million a second.
@@ -81,6 +81,12 @@ pub fn seen(record: &mut FlowOpened) -> bool {
         add_unreported(&key);
     }
     delivered
+}
+
+/// Whether every flow of a process is wanted as a record.
+#[inline(always)]
+pub fn is_wanted(process: &ProcessKey) -> bool {
+    REPORT_ALL.load() != 0 || watched(process)
 }
 
 /// Counts the call in the flow map.

@@ -22,6 +22,7 @@ mod connect;
 mod emit;
 mod files;
 mod flows;
+mod join;
 mod kernel;
 mod maps;
 mod offsets;

@@ -9,7 +9,7 @@ use aya_ebpf::{
     },
     helpers::generated::bpf_sk_storage_get,
     macros::{btf_map, map},
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use monitor_common::{
     counter::COUNTERS as COUNTER_COUNT,
@@ -53,6 +53,30 @@ pub static SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(2, 
 /// `budget`; deleted by the exit hook.
 #[map]
 pub static BUDGETS: HashMap<ProcessKey, Budget> = HashMap::with_max_entries(limits::BUDGETS_MAX, 0);
+
+/// Pairs of processes of which one is the other's client, that were told. Written by `join`. An LRU:
+/// it holds no evidence, a pair that it forgets is told again.
+#[map]
+pub static JOINED: LruHashMap<Join, u32> = LruHashMap::with_max_entries(limits::JOINED_MAX, 0);
+
+/// Key of [`JOINED`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Join {
+    /// Who connected.
+    pub client: ProcessKey,
+    /// Who listens.
+    pub server: ProcessKey,
+}
+
+/// Who opened an MPTCP socket, by its cookie. Its connections are other sockets, and the kernel
+/// opens those beyond the first by itself. Written and deleted by `socket`.
+#[map]
+pub static MPTCP_OPENERS: HashMap<u64, ProcessKey> =
+    HashMap::with_max_entries(limits::MPTCP_MAX, NO_PREALLOC);
+
+/// For maps that are mostly empty.
+const NO_PREALLOC: u32 = BPF_F_NO_PREALLOC;
 
 /// Value of [`BUDGETS`].
 #[repr(C)]
@@ -121,6 +145,8 @@ pub struct Socket {
     pub opened_ns: u64,
     /// TCP: established at; 0 if not.
     pub established_ns: u64,
+    /// Socket cookie, once the socket asked for the flow; else 0.
+    pub cookie: u64,
     /// Not TCP: payload bytes sent since the socket was connected.
     pub bytes_sent: u64,
     /// Not TCP: payload bytes received since the socket was connected.
@@ -143,6 +169,7 @@ impl Socket {
             },
             opened_ns,
             established_ns: 0,
+            cookie: 0,
             bytes_sent: 0,
             bytes_received: 0,
             flags: 0,
@@ -162,6 +189,8 @@ pub const SOCKET_CONNECTED: u64 = 1 << 3;
 pub const SOCKET_CHECKED: u64 = 1 << 4;
 /// Older than the monitor: the owner is who had it open.
 pub const SOCKET_FOUND: u64 = 1 << 5;
+/// TCP: a look was taken whether the peer of this accepted connection is on this host.
+pub const SOCKET_JOINED: u64 = 1 << 6;
 
 /// The monitor's record of a socket, if it has one.
 #[inline(always)]

@@ -120,4 +120,8 @@ offsets! {
     INODE_MODE;
     /// `inode.i_rdev`
     INODE_RDEV;
+    /// `inet_connection_sock.icsk_ulp_data`; 0 without MPTCP
+    ICSK_ULP_DATA;
+    /// `mptcp_subflow_context.conn`; 0 without MPTCP
+    MPTCP_SUBFLOW_CONN;
 }

@@ -36,14 +36,19 @@ use monitor_common::{
 use crate::{
     emit,
     flows::{self, has_ports},
-    kernel,
-    maps::{CONTROL, PAYLOAD, SOCKET_CHECKED, SOCKET_CONNECTED, SOCKET_FOUND, Socket, socket},
+    join, kernel,
+    maps::{
+        CONTROL, PAYLOAD, SOCKET_CHECKED, SOCKET_CONNECTED, SOCKET_FOUND, SOCKET_JOINED, Socket,
+        socket,
+    },
 };
 
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
 /// `IPPROTO_UDP`.
 const UDP: u16 = 17;
+/// `TCP_LISTEN` of `enum tcp_state`, include/net/tcp_states.h.
+const LISTEN: u32 = 10;
 /// The DNS port.
 const DNS_PORT: u16 = 53;
 /// Length of an IPv6 header without extensions.
@@ -79,7 +84,11 @@ pub fn packet_ingress(ctx: SkBuffContext) -> i32 {
         return PASS;
     };
     if socket.flow.remote.protocol == TCP {
-        return PASS; // Counted by the kernel itself, exactly.
+        // Bytes are counted by the kernel itself, exactly.
+        if socket.flags & (SOCKET_CONNECTED | SOCKET_JOINED) == 0 {
+            first_arrives(skb, socket);
+        }
+        return PASS;
     }
     if let Some(packet) = parse(skb, Direction::Ingress) {
         arrives(skb, &packet, socket);
@@ -124,7 +133,7 @@ fn full_socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
 
 /// Reads plain data out of a packet, as it lies there.
 #[inline(always)]
-fn load<T: Copy + Default>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
+pub fn load<T: Copy + Default>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
     let mut value = T::default();
     let bytes = size_of::<T>() as u32;
     // SAFETY: the helper checks the bounds of the packet; `value` has as many bytes.
@@ -385,6 +394,24 @@ fn first_seen(skb: *mut __sk_buff, process: ProcessKey, remote: Remote, flags: u
         flags,
     };
     flows::seen(&mut record);
+}
+
+/// A packet for a listener, or the first for a connection that was accepted.
+#[inline(always)]
+fn first_arrives(skb: *mut __sk_buff, socket: &mut Socket) {
+    if full_socket(skb).is_none_or(|sk| state(sk) == LISTEN) {
+        return;
+    }
+    socket.flags |= SOCKET_JOINED;
+    if let Some(packet) = parse(skb, Direction::Ingress) {
+        join::join(skb, packet.transport, socket);
+    }
+}
+
+#[inline(always)]
+fn state(sk: *mut bpf_sock) -> u32 {
+    // SAFETY: a valid socket; the verifier rewrites the access.
+    unsafe { core::ptr::read_volatile(&raw const (*sk).state) }
 }
 
 #[inline(always)]

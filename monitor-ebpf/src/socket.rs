@@ -31,8 +31,8 @@ use crate::{
     emit, flows,
     kernel::{self, Address},
     maps::{
-        CONTROL, DETAIL, SOCKET_CONNECTED, SOCKET_ENDED, SOCKET_FOUND, SOCKET_REPORTED,
-        SOCKET_SYN_SENT, Socket, socket, socket_or_insert,
+        CONTROL, DETAIL, MPTCP_OPENERS, SOCKET_CONNECTED, SOCKET_ENDED, SOCKET_FOUND,
+        SOCKET_REPORTED, SOCKET_SYN_SENT, Socket, socket, socket_or_insert,
     },
     offsets,
 };
@@ -47,6 +47,8 @@ const FIN_SENT: u32 = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 11;
 const SOCK_DONE: u32 = 1;
 /// `IPPROTO_TCP`.
 const TCP: u16 = 6;
+/// `IPPROTO_MPTCP`.
+const MPTCP: u16 = 262;
 
 /// Reads one context field exactly as wide as the kernel declares it.
 macro_rules! field {
@@ -81,6 +83,12 @@ fn created(sock: *mut bpf_sock) {
     let mut fresh = Socket::new(flow, kernel::now_ns());
     if socket_or_insert(sock, &mut fresh).is_none() {
         emit::count(GAP_NO_SOCKET_STORAGE);
+    }
+    if protocol == u32::from(MPTCP)
+        && let Some(process) = process
+    {
+        // Full: extra connections of this socket will be the kernel's own.
+        let _: Result<(), _> = MPTCP_OPENERS.insert(cookie(sock), &process, 0);
     }
     if socket_type != SOCK_RAW {
         return;
@@ -190,8 +198,10 @@ pub fn sock_release(ctx: SockContext) -> i32 {
 
 #[inline(always)]
 fn released(sock: *mut bpf_sock, socket: &mut Socket) {
-    // SAFETY: a valid context of a type that this helper takes.
-    let cookie = unsafe { bpf_get_socket_cookie(sock.cast()) };
+    let cookie = cookie(sock);
+    if socket.flow.remote.protocol == MPTCP {
+        let _: Result<(), _> = MPTCP_OPENERS.remove(cookie); // Not there: the map was full.
+    }
     let (bytes_sent, bytes_received) = (socket.bytes_sent, socket.bytes_received);
     let partial = FlowEnded {
         bytes_sent,
@@ -229,6 +239,13 @@ fn released(sock: *mut bpf_sock, socket: &mut Socket) {
             },
         );
     }
+}
+
+/// The socket's cookie, which this makes if there was none.
+#[inline(always)]
+fn cookie(sock: *mut bpf_sock) -> u64 {
+    // SAFETY: a valid context of a type that this helper takes.
+    unsafe { bpf_get_socket_cookie(sock.cast()) }
 }
 
 /// Tells the end of a flow once.

@@ -7,6 +7,7 @@
 pub mod alert;
 pub mod attribute;
 pub mod catalog;
+pub mod clients;
 pub mod collector;
 pub mod coverage;
 pub mod event;

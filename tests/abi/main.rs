@@ -13,8 +13,9 @@ use std::mem::{offset_of, size_of};
 use monitor_common::counter::{self, COUNTERS};
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey, Remote};
 use monitor_common::record::{
-    self, DnsHead, FlowCounted, FlowEnded, FlowOpened, FlowRedirected, Header, KernelCounters,
-    OverBudget, ProcessExecuted, ProcessExited, ProcessForked, SelfChecked, SocketOpened,
+    self, DnsHead, FlowCounted, FlowEnded, FlowJoined, FlowOpened, FlowRedirected, Header,
+    KernelCounters, OverBudget, ProcessExecuted, ProcessExited, ProcessForked, SelfChecked,
+    SocketOpened,
 };
 use telltale::core::event::{BootNs, DecodeError, Event, Hook, Outcome, Protocol};
 use zerocopy::IntoBytes;
@@ -148,10 +149,10 @@ fn counted() -> FlowCounted {
 }
 
 #[test]
-fn sizes_are_those_of_version_2() {
+fn sizes_are_those_of_version_3() {
     assert_eq!(
         monitor_common::ABI_VERSION,
-        2,
+        3,
         "a new version needs new figures here"
     );
     let sizes = [
@@ -169,6 +170,7 @@ fn sizes_are_those_of_version_2() {
         (size_of::<FlowRedirected>(), 88),
         (size_of::<SocketOpened>(), 48),
         (size_of::<OverBudget>(), 40),
+        (size_of::<FlowJoined>(), 56),
         (size_of::<SelfChecked>(), 40),
         (size_of::<FlowCounted>(), 128),
         (size_of::<KernelCounters>(), 16 + 8 * COUNTERS as usize),
@@ -250,7 +252,7 @@ fn flows_have_plain_addresses_and_named_outcomes() {
 
 #[test]
 fn unknown_kinds_and_values_are_errors() {
-    for kind in [0, 10, 63, 67, u32::MAX] {
+    for kind in [0, 11, 63, 67, u32::MAX] {
         let header = Header {
             time_ns: 1,
             kind,

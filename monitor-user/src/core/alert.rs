@@ -264,7 +264,24 @@ pub fn details_of_flow(flow: &JudgedFlow) -> BTreeMap<&'static str, Arc<str>> {
     let does = format!("contacts {}", flow.endpoint());
     let mut details = details(&flow.process, &does, rule, why);
     details.insert("remote", remote(&flow.remote));
+    if !flow.via.is_empty() {
+        let clients: Vec<_> = flow
+            .via
+            .iter()
+            .map(|client| client_in_words(client))
+            .collect();
+        details.insert("via", clients.join(", "));
+    }
     finished(details)
+}
+
+/// `/usr/bin/node (pid 17, Claude Code)`.
+fn client_in_words(client: &ProcessView) -> String {
+    let (exe, pid) = (&client.exe, client.key.tgid);
+    match &client.tool {
+        Some(member) => format!("{exe} (pid {pid}, {})", member.tool.name),
+        None => format!("{exe} (pid {pid})"),
+    }
 }
 
 /// The details of a process whose presence is cause for an alert, for a person.
@@ -577,6 +594,7 @@ mod tests {
             process: Arc::new(process),
             remote: tcp("203.0.113.9:443"),
             names: vec![own("evil.test")],
+            via: vec![],
             first: true,
         }
     }

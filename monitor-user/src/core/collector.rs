@@ -23,9 +23,10 @@ use super::alert::{self, Alert, AlertBook, AlertTiming, Cause};
 use super::attribute::{Ancestor, attribute};
 use super::catalog::Catalog;
 use super::catalog::program::Image;
+use super::clients::{CLIENTS_MAX, ClientTable};
 use super::coverage::{Coverage, Gap};
 use super::event::{
-    BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowOpened,
+    BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowJoined, FlowOpened,
     FlowRedirected, Hook, KernelCounters, OverBudget, ProcessExecuted, ProcessExited,
     ProcessForked, Protocol, SelfChecked, SocketCookie, SocketOpened,
 };
@@ -41,6 +42,9 @@ use super::told::{News, TOLD_MAX, Told};
 
 /// Port of DNS.
 const DNS_PORT: u16 = 53;
+
+/// Generations of a server that are looked at for whoever listens: a main process and its workers.
+const SERVERS_MAX: usize = 4;
 
 /// What the operator and the host ask of the collector.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,6 +108,7 @@ pub struct Collector {
     policy: Policy,
     processes: ProcessTable,
     flows: FlowTable,
+    clients: ClientTable,
     names: NameTable,
     alerts: AlertBook,
     told: Told,
@@ -132,6 +137,7 @@ impl Collector {
             catalog,
             processes: ProcessTable::new(config.boot_id, limits.processes),
             flows: FlowTable::new(limits.flows),
+            clients: ClientTable::new(CLIENTS_MAX),
             names: NameTable::new(limits.names),
             alerts: AlertBook::new(config.alerts, limits.alerts),
             told: Told::new(TOLD_MAX),
@@ -151,6 +157,7 @@ impl Collector {
             Event::FlowOpened(event) => self.flow_opened(&event, now),
             Event::FlowEnded(event) => self.flow_ended(&event, now),
             Event::FlowRedirected(event) => self.flow_redirected(&event, now),
+            Event::FlowJoined(event) => self.flow_joined(&event),
             Event::FlowCounted(event) => self.flow_counted(event, now),
             Event::SocketOpened(event) => self.socket_opened(&event, now),
             Event::OverBudget(event) => self.over_budget(&event, now),
@@ -188,6 +195,9 @@ impl Collector {
     pub fn sweep(&mut self, now: BootNs) -> Vec<Effect> {
         self.processes.sweep(now);
         self.flows.sweep(now);
+        let processes = &self.processes;
+        self.clients
+            .sweep(now, |process| processes.is_gone(process));
         self.names.sweep(now);
         self.keep_alerts_of_running_banned_tools(now);
         let mut effects = self.coverage_effects(now);
@@ -326,6 +336,7 @@ impl Collector {
     }
 
     fn flow_ended(&mut self, event: &FlowEnded, now: BootNs) -> Vec<Effect> {
+        self.clients.ended(event.cookie, now);
         let flow = self
             .flows
             .ended(event.cookie, &event.remote)
@@ -366,6 +377,16 @@ impl Collector {
         let details = || alert::details_of_redirection(&flow, &event.asked, &asked);
         effects.extend(self.raise(cause, details, now));
         effects
+    }
+
+    fn flow_joined(&mut self, event: &FlowJoined) -> Vec<Effect> {
+        let client = self.process(event.client, UNKNOWN_ID, CgroupId(0));
+        if client.tool.is_some() {
+            self.watch(event.server);
+        }
+        let every = client.tool.is_some() || self.scope == Scope::All;
+        let limited = self.clients.joined(event, client, every);
+        limited.map(Effect::Limited).into_iter().collect()
     }
 
     fn flow_counted(&mut self, event: FlowCounted, now: BootNs) -> Vec<Effect> {
@@ -496,13 +517,38 @@ impl Collector {
             name: names.first(),
         };
         let judgement = self.policy.judge_flow(&self.catalog, &facts);
+        let via = if served || ip.is_loopback() {
+            Vec::new()
+        } else {
+            self.clients_behind(&process, now)
+        };
         JudgedFlow {
             process,
             remote,
             names,
+            via,
             judgement,
             first: false,
         }
+    }
+
+    /// For whom `process` may act: the clients of itself and of those that started the same program
+    /// before it, as servers do for their workers. A tool is no client of itself.
+    fn clients_behind(&self, process: &ProcessView, now: BootNs) -> Vec<Arc<ProcessView>> {
+        let mut servers = vec![process.key];
+        let mut parent = process.parent.clone();
+        while let Some(server) = parent.filter(|parent| parent.exe == process.exe)
+            && servers.len() < SERVERS_MAX
+        {
+            servers.push(server.key);
+            let found = self.processes.find(server.key);
+            parent = found.and_then(|found| found.parent.clone());
+        }
+        let tool = |process: &ProcessView| process.tool.as_ref().map(|it| Arc::clone(&it.tool.id));
+        let own = tool(process);
+        let mut clients = self.clients.behind(&servers, now);
+        clients.retain(|client| own.is_none() || tool(client) != own);
+        clients
     }
 
     /// What `key`, of which the table knows `process`, may mean by `ip`: best name first.
@@ -530,11 +576,13 @@ impl Collector {
             sequence: self.next_sequence(),
             time,
             action,
-            logged: self.logs(&flow.process, flow.judgement.verdict),
+            logged: self.logs(&flow.process, flow.judgement.verdict)
+                || flow.via.iter().any(|client| client.tool.is_some()),
             process: flow.process,
             remote: flow.remote,
             cookie,
             names: flow.names,
+            via: flow.via,
             judgement: flow.judgement,
             first: flow.first,
         }))
@@ -612,8 +660,8 @@ mod tests {
     use super::*;
     use crate::core::event::SocketKind;
     use crate::core::fixture::{
-        self, at, catalog, counted, ended, executed, exited, forked, found_socket, image, next,
-        opened, over_budget, redirected, resolved, tcp,
+        self, at, catalog, counted, ended, executed, exited, forked, found_socket, image, joined,
+        next, opened, over_budget, redirected, resolved, tcp,
     };
     use crate::core::policy::Judgement;
     use crate::core::report::DnsOutcome;
@@ -803,6 +851,29 @@ mod tests {
         }
     }
 
+    /// What happened to a flow, whose it is, and for whom it may be.
+    fn flow_line(it: &FlowReport) -> String {
+        let action = match &it.action {
+            FlowAction::Opened {
+                hook: Hook::Connect,
+            } => "open".to_owned(),
+            FlowAction::Opened { hook } => hook.name().to_owned(),
+            FlowAction::Redirected { asked, asked_name } => {
+                let ip = asked.addr.ip();
+                format!("redirect {}", endpoint_name(asked_name.as_ref(), ip))
+            }
+            FlowAction::Ended(_) => "close".to_owned(),
+        };
+        let remote = it.name().map_or_else(|| it.ip().to_string(), str::to_owned);
+        let via: String = it
+            .via
+            .iter()
+            .map(|it| format!(" via {}", who(it)))
+            .collect();
+        let (process, said) = (who(&it.process), said(&it.judgement));
+        format!("{action} {process} > {remote} {said}{via}")
+    }
+
     /// One effect as one line; what the event log's scope does not cover is in brackets.
     fn line(effect: &Effect) -> Option<String> {
         let (line, logged) = match effect {
@@ -811,28 +882,7 @@ mod tests {
                 (format!("start {} {verdict}", who(&it.process)), it.logged)
             }
             Effect::ProcessEnded(it) => (format!("end {}", who(&it.process)), it.logged),
-            Effect::Flow(it) => {
-                let action = match &it.action {
-                    FlowAction::Opened {
-                        hook: Hook::Connect,
-                    } => "open".to_owned(),
-                    FlowAction::Opened { hook } => hook.name().to_owned(),
-                    FlowAction::Redirected { asked, asked_name } => {
-                        let ip = asked.addr.ip();
-                        format!("redirect {}", endpoint_name(asked_name.as_ref(), ip))
-                    }
-                    FlowAction::Ended(_) => "close".to_owned(),
-                };
-                let remote = it.name().map_or_else(|| it.ip().to_string(), str::to_owned);
-                (
-                    format!(
-                        "{action} {} > {remote} {}",
-                        who(&it.process),
-                        said(&it.judgement)
-                    ),
-                    it.logged,
-                )
-            }
+            Effect::Flow(it) => (flow_line(it), it.logged),
             Effect::FlowsCounted(it) => {
                 let n = it.delta.connects_unreported;
                 let ip = it.remote.addr.ip();
@@ -1753,6 +1803,65 @@ mod tests {
         );
     }
 
+    const OUTSIDE: &str = "203.0.113.9:3128";
+
+    #[test]
+    fn what_a_proxy_contacts_is_told_with_its_client() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        let squid = host.spawn(SHELL, 200, &["/usr/sbin/squid"]);
+        let worker = host.spawn(squid, 201, &["/usr/sbin/squid", "--kid"]);
+        host.told.clear();
+        host.connect(worker, OUTSIDE);
+        host.check(&["(open squid[201] > 203.0.113.9 not-judged -)"]);
+        host.apply(Event::FlowJoined(joined(claude, squid, 7)));
+        assert_eq!(host.collector.take_watches(), [image(100), image(200)]);
+        for process in [squid, worker] {
+            let pid = process.tgid;
+            host.connect(process, OUTSIDE);
+            host.check(&[&format!(
+                "open squid[{pid}] > 203.0.113.9 not-judged - via node[100] claude-code/main"
+            )]);
+        }
+        // Not from this host to this host, and not by what the proxy merely started.
+        host.connect(squid, "127.0.0.1:80");
+        host.check(&["(open squid[200] > 127.0.0.1 not-judged -)"]);
+        let helper = host.spawn(squid, 202, &["/usr/bin/curl"]);
+        host.told.clear();
+        host.connect(helper, OUTSIDE);
+        host.check(&["(open curl[202] > 203.0.113.9 not-judged -)"]);
+    }
+
+    #[test]
+    fn a_proxy_works_for_nobody_once_its_client_is_gone() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        let squid = host.spawn(SHELL, 200, &["/usr/sbin/squid"]);
+        host.apply(Event::FlowJoined(joined(claude, squid, 7)));
+        host.exit(claude);
+        host.wait(10);
+        host.wait(10);
+        host.told.clear();
+        host.connect(squid, OUTSIDE);
+        host.check(&["(open squid[200] > 203.0.113.9 not-judged -)"]);
+    }
+
+    #[test]
+    fn a_tool_is_no_client_of_itself() {
+        let mut host = Host::new();
+        let claude = host.spawn_claude();
+        let helper = host.spawn(claude, 101, &[NODE, CLI_JS, "helper"]);
+        host.told.clear();
+        host.apply(Event::FlowJoined(joined(helper, claude, 7)));
+        host.connect(claude, OUTSIDE);
+        assert!(!host.told.is_empty());
+        for effect in &host.told {
+            if let Effect::Flow(flow) = effect {
+                assert_eq!(flow.via, []);
+            }
+        }
+    }
+
     #[test]
     fn a_policy_that_does_not_fit_the_catalog_is_refused() {
         let policy = PolicyConfig {
@@ -1783,7 +1892,7 @@ mod tests {
         let (ip, _) = addr.rsplit_once(':').unwrap();
         let command =
             [&[NODE, CLI_JS][..], &["/bin/sh"], &[]][usize::try_from(pick(32, 3)).unwrap()];
-        match random % 12 {
+        match random % 13 {
             0 => Event::ProcessForked(forked(process, parent)),
             1 => Event::ProcessExecuted(Box::new(executed(process, parent, command))),
             2 => Event::ProcessExecuted(Box::new(ProcessExecuted {
@@ -1801,6 +1910,7 @@ mod tests {
                 hook: Hook::Accepted,
                 ..opened(process, addr, pick(40, 8))
             }),
+            11 => Event::FlowJoined(joined(process, parent, pick(40, 8))),
             _ => {
                 let [query, answer] = resolved(process, name, ip);
                 Event::DnsMessage(Box::new(if pick(40, 2) == 0 { query } else { answer }))

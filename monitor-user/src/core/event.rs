@@ -101,6 +101,8 @@ pub enum Event {
     SocketOpened(SocketOpened),
     /// A process opened more new flows than its budget allows.
     OverBudget(OverBudget),
+    /// Two processes of this host are connected.
+    FlowJoined(FlowJoined),
     /// A DNS message passed a socket.
     DnsMessage(Box<DnsMessage>),
     /// Flows that the kernel counted without a record each.
@@ -362,6 +364,19 @@ pub struct OverBudget {
     pub refused: u64,
 }
 
+/// See [`record::FlowJoined`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowJoined {
+    /// When the first packet of the connection reached the server.
+    pub time: BootNs,
+    /// Who connected.
+    pub client: ProcessKey,
+    /// Who opened the socket that listens.
+    pub server: ProcessKey,
+    /// The client's socket.
+    pub cookie: SocketCookie,
+}
+
 /// See [`record::DnsMessage`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct DnsMessage {
@@ -495,6 +510,7 @@ impl Event {
             record::KIND_FLOW_REDIRECTED => decode_redirected(time, bytes),
             record::KIND_SOCKET_OPENED => decode_socket(time, bytes),
             record::KIND_OVER_BUDGET => decode_over_budget(time, bytes),
+            record::KIND_FLOW_JOINED => decode_joined(time, bytes),
             record::KIND_DNS_MESSAGE => decode_dns(time, bytes),
             record::KIND_FLOW_COUNTED => decode_counted(time, bytes),
             record::KIND_KERNEL_COUNTERS => decode_counters(time, bytes),
@@ -515,6 +531,7 @@ impl Event {
             Event::FlowRedirected(event) => event.time,
             Event::SocketOpened(event) => event.time,
             Event::OverBudget(event) => event.time,
+            Event::FlowJoined(event) => event.time,
             Event::DnsMessage(event) => event.time,
             Event::FlowCounted(event) => event.time,
             Event::KernelCounters(event) => event.time,
@@ -534,6 +551,7 @@ impl Event {
             Event::FlowRedirected(_) => "flow_redirected",
             Event::SocketOpened(_) => "socket_opened",
             Event::OverBudget(_) => "over_budget",
+            Event::FlowJoined(_) => "flow_joined",
             Event::DnsMessage(_) => "dns_message",
             Event::FlowCounted(_) => "flow_counted",
             Event::KernelCounters(_) => "kernel_counters",
@@ -748,6 +766,16 @@ fn decode_over_budget(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> 
         time,
         process,
         refused,
+    }))
+}
+
+fn decode_joined(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::FlowJoined>(record::KIND_FLOW_JOINED, bytes)?;
+    Ok(Event::FlowJoined(FlowJoined {
+        time,
+        client: raw.client,
+        server: raw.server,
+        cookie: SocketCookie(raw.cookie),
     }))
 }
 

@@ -13,9 +13,9 @@ use super::attribute::{Attribution, Evidence, Role};
 use super::catalog::{Catalog, CatalogFile};
 use super::collector::{CollectorConfig, Limits, Scope};
 use super::event::{
-    BootNs, CgroupId, Direction, DnsMessage, Endpoint, ExeFile, FlowCounted, FlowEnded, FlowOpened,
-    FlowRedirected, Hook, Outcome, OverBudget, ProcessExecuted, ProcessExited, ProcessForked,
-    Protocol, SocketCookie, SocketKind, SocketOpened,
+    BootNs, CgroupId, Direction, DnsMessage, Endpoint, ExeFile, FlowCounted, FlowEnded, FlowJoined,
+    FlowOpened, FlowRedirected, Hook, Outcome, OverBudget, ProcessExecuted, ProcessExited,
+    ProcessForked, Protocol, SocketCookie, SocketKind, SocketOpened,
 };
 use super::names::{NameEvidence, NameLimits, NameSource};
 use super::policy::{Judgement, PolicyConfig, Verdict};
@@ -161,6 +161,16 @@ pub fn found_socket(process: ProcessKey, kind: SocketKind) -> SocketOpened {
         kind,
         protocol: 0,
         found: true,
+    }
+}
+
+/// A connection from `client` to `server`, both on this host, on the client's socket `cookie`.
+pub fn joined(client: ProcessKey, server: ProcessKey, cookie: u64) -> FlowJoined {
+    FlowJoined {
+        time: at(1),
+        client,
+        server,
+        cookie: SocketCookie(cookie),
     }
 }
 

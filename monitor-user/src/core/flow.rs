@@ -33,6 +33,8 @@ pub struct JudgedFlow {
     pub remote: Endpoint,
     /// Names of the remote, best first, at most [`NAMES_MAX`].
     pub names: Vec<NameEvidence>,
+    /// For whom the process may act: see [`ClientTable`](super::clients::ClientTable).
+    pub via: Vec<Arc<ProcessView>>,
     /// What the policy says.
     pub judgement: Judgement,
     /// First time this image goes to this remote.
@@ -124,6 +126,7 @@ mod tests {
             process: Arc::new(stranger("/bin/curl")),
             remote: tcp(addr),
             names: vec![own("api.test")],
+            via: vec![],
             judgement: judged(Verdict::Expected),
             first: true,
         }

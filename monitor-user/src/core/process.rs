@@ -155,6 +155,14 @@ impl ProcessTable {
             .map(|image| &image.view)
     }
 
+    /// Whether the process of `key`, whatever program it runs, is known to have ended.
+    #[must_use]
+    pub fn is_gone(&self, key: ProcessKey) -> bool {
+        let place = Place::of(key);
+        self.newest_in(place.first_of_process()..=place.last_of_process())
+            .is_some_and(|newest| newest.ended.is_some())
+    }
+
     /// A view of a process of which only `key` is known, or of the kernel if `key` is zero. It is
     /// not put into the table: nothing would tell when to remove it.
     #[must_use]

@@ -163,6 +163,8 @@ pub struct FlowReport {
     pub cookie: SocketCookie,
     /// Names of the remote, best first.
     pub names: Vec<NameEvidence>,
+    /// Processes of this host that are connected to this one, so that it may act for them.
+    pub via: Vec<Arc<ProcessView>>,
     /// What the policy says.
     pub judgement: Judgement,
     /// First time this image goes to this remote.
@@ -333,6 +335,8 @@ pub enum Limit {
     Scripts,
     /// The table of what was told of processes is full: some of it is told, or counted, twice.
     Told,
+    /// The table of who is whose client on this host is full: some flows lack their `via`.
+    Clients,
 }
 
 impl Limit {
@@ -348,6 +352,7 @@ impl Limit {
             Limit::Watched => "watched",
             Limit::Scripts => "scripts",
             Limit::Told => "told",
+            Limit::Clients => "clients",
         }
     }
 }

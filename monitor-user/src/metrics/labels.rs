@@ -44,7 +44,7 @@ pub const DECODE_ERRORS: [&str; 4] = [
     "unknown_value",
 ];
 /// All bounds of the collector.
-pub const LIMITS: [Limit; 8] = [
+pub const LIMITS: [Limit; 9] = [
     Limit::Processes,
     Limit::Flows,
     Limit::Names,
@@ -53,6 +53,7 @@ pub const LIMITS: [Limit; 8] = [
     Limit::Watched,
     Limit::Scripts,
     Limit::Told,
+    Limit::Clients,
 ];
 /// All outcomes of DNS messages.
 pub const DNS_OUTCOMES: [DnsOutcome; 5] = [
@@ -115,7 +116,7 @@ pub const NAME_SOURCE: Label =
 pub const HOOK: Label = Label::new(
     "hook",
     "`connect4`, `connect6`, `sendmsg4`, `sendmsg6`, `flow_end`, `dns_egress`, \
-             `dns_ingress`, `fork`, `exec`, `exit`, `wire`, `socket`",
+             `dns_ingress`, `fork`, `exec`, `exit`, `wire`, `socket`, `join`",
 );
 /// Column of the kernel's books.
 pub const HOOK_OUTCOME: Label = Label::new(
@@ -154,7 +155,7 @@ pub const DECODE_REASON: Label = Label::new(
 /// Table whose bound was reached.
 pub const LIMITED_TABLE: Label = Label::new(
     "table",
-    "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `scripts`, `told`, \
+    "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `scripts`, `told`, `clients`, \
              `running_processes`",
 );
 /// Table of the collector.

@@ -127,8 +127,11 @@ fn flow(report: &FlowReport, clock: &WallClock, color: bool) -> Option<String> {
     };
     let target = endpoint(&report.remote, report.name());
     let verdict = report.judgement.verdict;
+    let via = report.via.first().map_or_else(String::new, |client| {
+        format!(" via pid {}", client.key.tgid)
+    });
     let what = format!(
-        "{target:<48} {:<5} {} {}{asked}",
+        "{target:<48} {:<5} {} {}{asked}{via}",
         report.remote.protocol.name(),
         paint(&format!("{:<19}", verdict.name()), verdict, color),
         clean(report.judgement.purpose.as_deref().unwrap_or("-")),

@@ -193,6 +193,9 @@ struct Telltale<'a> {
     name: Option<NameFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flow: Option<FlowFields<'a>>,
+    /// For whom the process may act: who is connected to it on this host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    via: Vec<ClientFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     socket: Option<SocketFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -302,6 +305,17 @@ struct FlowFields<'a> {
     retransmits: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errno: Option<i32>,
+}
+
+#[derive(Serialize)]
+struct ClientFields<'a> {
+    pid: u32,
+    entity_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    executable: &'a str,
+    /// The AI tool it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<&'a str>,
 }
 
 #[derive(Serialize)]

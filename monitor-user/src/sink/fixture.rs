@@ -179,6 +179,7 @@ pub fn report(process: ProcessView, action: FlowAction) -> FlowReport {
             name("api.anthropic.com", NameSource::DnsOwn),
             name("edge.example.net", NameSource::DnsShared),
         ],
+        via: vec![],
         process: Arc::new(process),
         remote: remote("192.0.2.10:443", Protocol::Tcp),
         cookie: SocketCookie(77),

@@ -61,16 +61,27 @@ const FIELDS: [(&str, &str, &str); 53] = [
     ("INODE_RDEV", "inode", "i_rdev"),
 ];
 
+/// The same for what a kernel may be built without. None of these fields is at offset 0, which
+/// therefore says that there is no such field.
+const OPTIONAL: [(&str, &str, &str); 2] = [
+    ("ICSK_ULP_DATA", "inet_connection_sock", "icsk_ulp_data"),
+    ("MPTCP_SUBFLOW_CONN", "mptcp_subflow_context", "conn"),
+];
+
 /// The name and the value of every offset global.
 ///
 /// # Errors
 ///
-/// The first field that this kernel does not have.
+/// The first field that this kernel does not have, but should.
 pub fn resolve(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
-    FIELDS
-        .iter()
-        .map(|(global, structure, path)| Ok((*global, btf.offset(structure, path)?)))
-        .collect()
+    let mut offsets = Vec::with_capacity(FIELDS.len() + OPTIONAL.len());
+    for (global, structure, path) in FIELDS {
+        offsets.push((global, btf.offset(structure, path)?));
+    }
+    for (global, structure, path) in OPTIONAL {
+        offsets.push((global, btf.offset(structure, path).unwrap_or(0)));
+    }
+    Ok(offsets)
 }
 
 #[cfg(test)]
@@ -88,7 +99,11 @@ mod tests {
                     .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
             })
             .collect();
-        let table: Vec<&str> = FIELDS.iter().map(|(global, ..)| *global).collect();
+        let table: Vec<&str> = FIELDS
+            .iter()
+            .chain(&OPTIONAL)
+            .map(|(global, ..)| *global)
+            .collect();
         assert_eq!(declared, table);
     }
 }

@@ -110,7 +110,7 @@ pub const RULES: [Rule; 8] = [
 pub const CORE_ORDER: [&[&str]; 8] = [
     &["wire"],
     &["event"],
-    &["names", "catalog", "coverage", "told"],
+    &["names", "catalog", "clients", "coverage", "told"],
     &["attribute"],
     &["process", "policy"],
     &["flow"],

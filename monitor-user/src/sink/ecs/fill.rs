@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::known::{Frame, KnownProcesses, Rendered};
 use super::{
-    Agent, AlertFields, AttributionFields, BootId, BudgetFields, CandidateFields, Destination,
-    ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields, FlowFields, GenAi,
-    Host, Id, Line, NameFields, Network, Observer, Parent, Part, Process, ProcessExtras, Rule,
-    SocketFields, Source, Telltale, ToolFields,
+    Agent, AlertFields, AttributionFields, BootId, BudgetFields, CandidateFields, ClientFields,
+    Destination, ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields,
+    FlowFields, GenAi, Host, Id, Line, NameFields, Network, Observer, Parent, Part, Process,
+    ProcessExtras, Rule, SocketFields, Source, Telltale, ToolFields,
 };
 use crate::clock::WallClock;
 use crate::core::attribute::{Attribution, Evidence, Role};
@@ -214,6 +214,7 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, frame: &'a Frame) -> Line
     line.destination = Some(destination(report.remote, report.name()));
     line.telltale.cookie = Some(report.cookie.0.to_string());
     line.telltale.name = names(&report.names, report.time);
+    line.telltale.via = report.via.iter().map(|client| via(client)).collect();
     let mut fields = FlowFields {
         first: report.first,
         ..FlowFields::default()
@@ -228,6 +229,15 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, frame: &'a Frame) -> Line
     }
     line.telltale.flow = Some(fields);
     line
+}
+
+fn via(client: &ProcessView) -> ClientFields<'_> {
+    ClientFields {
+        pid: client.key.tgid,
+        entity_id: &client.entity_id,
+        executable: &client.exe,
+        tool: client.tool.as_ref().map(|member| &*member.tool.id),
+    }
 }
 
 fn set_end(
