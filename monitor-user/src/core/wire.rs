@@ -10,6 +10,8 @@ use std::sync::Arc;
 mod cursor;
 pub mod dns;
 pub mod dns_stream;
+#[cfg(test)]
+mod fixture;
 pub mod found;
 mod http;
 pub mod opening;

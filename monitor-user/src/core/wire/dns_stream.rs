@@ -5,8 +5,8 @@
 
 use super::stream::Stream;
 
-/// A length and the longest message that it can announce.
-const WINDOW_BYTES: usize = 2 + 65_535;
+/// A message that is not whole yet, with its length, and the longest segment.
+const WINDOW_BYTES: usize = 2 + 65_535 + 65_536;
 
 /// One direction of a DNS connection. Holds at most [`WINDOW_BYTES`] of it.
 #[derive(Debug)]
@@ -54,5 +54,72 @@ impl DnsStream {
     #[must_use]
     pub fn is_contradicted(&self) -> bool {
         self.stream.is_contradicted()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may fail by a panic")]
+mod tests {
+    use super::*;
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let size = u16::try_from(message.len()).unwrap();
+        [&size.to_be_bytes(), message].concat()
+    }
+
+    /// Feeds the stream in segments of `size` bytes, and gives what comes out.
+    fn messages(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
+        let mut stream = DnsStream::default();
+        let segments = bytes.chunks(size).enumerate();
+        let feed = segments.map(|(index, segment)| {
+            let offset = u32::try_from(index * size).unwrap();
+            stream.segment(offset, segment)
+        });
+        let messages = feed.flatten().collect();
+        assert!(!stream.is_lost() && !stream.is_contradicted());
+        messages
+    }
+
+    #[test]
+    fn messages_come_whole_however_they_are_cut() {
+        let long = vec![7; 65_535];
+        let sent = [&b"ab"[..], b"", b"c", &long, b"d"];
+        let bytes: Vec<u8> = sent.iter().flat_map(|it| framed(it)).collect();
+        let expect = [&b"ab"[..], b"c", &long, b"d"];
+        for size in [1, 2, 3, 1448, 16_384, 65_536] {
+            assert_eq!(messages(&bytes, size), expect, "{size}");
+        }
+    }
+
+    #[test]
+    fn segments_may_come_in_any_order() {
+        let bytes = [framed(b"abc"), framed(b"de")].concat();
+        let mut stream = DnsStream::default();
+        assert!(stream.segment(5, &bytes[5..]).is_empty());
+        assert!(stream.segment(1, &bytes[1..4]).is_empty());
+        let both = stream.segment(0, &bytes[..5]);
+        assert_eq!(both, [&b"abc"[..], b"de"]);
+        // What was read does not come again.
+        assert!(stream.segment(0, &bytes).is_empty());
+        assert_eq!(stream.segment(9, &framed(b"f")), [b"f"]);
+    }
+
+    #[test]
+    fn what_cannot_be_put_together_is_told() {
+        let mut stream = DnsStream::default();
+        stream.segment(140_000, b"x");
+        assert!(stream.is_lost());
+        let mut stream = DnsStream::default();
+        stream.segment(0, &[0, 3, 1]);
+        stream.segment(2, &[2, 2]);
+        assert!(stream.is_contradicted() && !stream.is_lost());
+    }
+
+    #[test]
+    fn memory_follows_what_is_sent() {
+        let mut stream = DnsStream::default();
+        assert!(stream.segment(0, &[0xff, 0xff, 1]).is_empty());
+        assert!(stream.segment(u32::MAX, &[0xff; 100]).is_empty());
+        assert_eq!(stream.stream.ready(), [0xff, 0xff, 1]);
     }
 }

@@ -124,3 +124,119 @@ fn host_field(line: &[u8]) -> Option<&[u8]> {
     let is_host = name.trim_ascii().eq_ignore_ascii_case(b"host");
     is_host.then(|| value.get(1..).unwrap_or_default().trim_ascii())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Host, HostName};
+    use super::*;
+
+    fn target(host: &str, port: Option<u16>) -> Result<Target, NameInvalid> {
+        let host = HostName::from_text(host.as_bytes()).map(Host::Name)?;
+        Ok(Target { host, port })
+    }
+
+    /// Reads a head at once and byte by byte.
+    #[track_caller]
+    fn check(text: &str, expect: Option<Request>) {
+        let mut head = Head::default();
+        let read = head.read(text.as_bytes());
+        let request = read.filter(|it| it.done).and_then(|_| head.request());
+        assert_eq!(request, expect, "{text:?}");
+
+        let (mut head, mut used, mut done) = (Head::default(), 0, false);
+        for end in 1..=text.len() {
+            let Some(read) = text.as_bytes().get(used..end).and_then(|it| head.read(it)) else {
+                break;
+            };
+            used += read.used;
+            done = read.done;
+            if done {
+                break;
+            }
+        }
+        let request = if done { head.request() } else { None };
+        assert_eq!(request, expect, "{text:?} byte by byte");
+    }
+
+    #[test]
+    fn hosts_of_requests_are_read() {
+        let a = || Some(Request::Origin(Some(target("a.example", None))));
+        check("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", a());
+        check("GET / HTTP/1.1\r\nX: y\r\nhOsT:a.example. \r\n\r\n", a());
+        check("POST /x HTTP/1.1\nHost: A.EXAMPLE\n\n", a());
+        check("GET / HTTP/1.0\r\n\r\n", Some(Request::Origin(None)));
+        let with_port = Some(Request::Origin(Some(target("a.example", Some(8080)))));
+        check(
+            "PUT /x HTTP/1.1\r\nHost: a.example:8080\r\n\r\nbody",
+            with_port,
+        );
+        check("OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n", a());
+    }
+
+    #[test]
+    fn hosts_that_are_none_are_told() {
+        let invalid = |why| Some(Request::Origin(Some(Err(why))));
+        let two = "GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n";
+        check(two, invalid(NameInvalid::Several));
+        check(
+            "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+            invalid(NameInvalid::Empty),
+        );
+        let space = "GET / HTTP/1.1\r\nHost: a b\r\n\r\n";
+        check(space, invalid(NameInvalid::Character));
+        let not_ascii = "GET / HTTP/1.1\r\nHost: b\u{fc}cher.example\r\n\r\n";
+        check(not_ascii, invalid(NameInvalid::NotAscii));
+    }
+
+    #[test]
+    fn requests_of_a_proxy_are_told() {
+        let connect = "CONNECT a.example:443 HTTP/1.1\r\nHost: b.example:1\r\n\r\n";
+        check(
+            connect,
+            Some(Request::Connect(target("a.example", Some(443)))),
+        );
+        let invalid = Request::Connect(Err(NameInvalid::Character));
+        check("CONNECT /path HTTP/1.1\r\n\r\n", Some(invalid));
+        for url in [
+            "http://a.example:81/x?y",
+            "HTTP://user:password@A.example:81",
+            "https://a.example:81?x@c.example",
+        ] {
+            let text = format!("GET {url} HTTP/1.1\r\nHost: b.example\r\n\r\n");
+            check(
+                &text,
+                Some(Request::Absolute(target("a.example", Some(81)))),
+            );
+        }
+        let ftp = "GET ftp://a.example/ HTTP/1.1\r\n\r\n";
+        check(ftp, Some(Request::Origin(None)));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        check("GET /\r\n\r\n", None);
+        check("GET / HTTP/2\r\n\r\n", None);
+        check("GET / / HTTP/1.1\r\n\r\n", None);
+        check("GET / HTTP/1.1\r\nHost: a.example\r\n", None);
+        check("\r\n", None);
+    }
+
+    #[test]
+    fn what_begins_like_a_request_is_told() {
+        for (text, expect) in [
+            ("", None),
+            ("G", None),
+            ("GET", None),
+            ("GET ", Some(true)),
+            ("P", None),
+            ("PATCH /", Some(true)),
+            ("CONNECT a", Some(true)),
+            ("PRI * HTTP/2.0", Some(false)),
+            ("GETS ", Some(false)),
+            ("get /", Some(false)),
+            ("EHLO a.example", Some(false)),
+        ] {
+            assert_eq!(begins(text.as_bytes()), expect, "{text:?}");
+        }
+    }
+}

@@ -212,3 +212,129 @@ pub(super) fn header_bytes(bytes: &[u8]) -> Option<usize> {
 fn begin_alike(bytes: &[u8], whole: &[u8]) -> bool {
     bytes.starts_with(whole) || whole.starts_with(bytes)
 }
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may fail by a panic")]
+mod tests {
+    use super::*;
+
+    const GREETING: Stage = Stage::Greeting;
+    const REQUEST: Stage = Stage::Request { passwords: false };
+    const LOGIN: Stage = Stage::Request { passwords: true };
+
+    /// Reads the bytes, with others behind them, and each part of them, which is too few.
+    #[track_caller]
+    fn check(stage: Stage, bytes: &[u8], expect: Read) {
+        let followed = [bytes, &[9, 9, 9]].concat();
+        assert_eq!(read(stage, &followed), expect);
+        if !matches!(expect, Read::Unsupported | Read::Malformed) {
+            for end in 0..bytes.len() {
+                assert_eq!(read(stage, &bytes[..end]), Read::More, "{end} bytes");
+            }
+        }
+    }
+
+    fn connect(version: Version, used: usize, host: &str) -> Read {
+        let host = Host::from_text(host.as_bytes());
+        Read::Connect(used, version, target(host, 443))
+    }
+
+    fn request(kind: u8, address: &[u8]) -> Vec<u8> {
+        [&[5, 1, 0, kind], address, &[1, 0xbb]].concat()
+    }
+
+    #[test]
+    fn version_5_requests_are_read() {
+        check(GREETING, &[5, 1, 0], Read::Stage(3, REQUEST));
+        check(GREETING, &[5, 3, 0, 1, 2], Read::Stage(5, LOGIN));
+        let name = request(3, b"\x09A.example");
+        check(REQUEST, &name, connect(Version::Five, 16, "a.example"));
+        check(LOGIN, &name, connect(Version::Five, 16, "a.example"));
+        let v4 = request(1, &[192, 0, 2, 1]);
+        check(REQUEST, &v4, connect(Version::Five, 10, "192.0.2.1"));
+        let mut ip = [0; 16];
+        ip[15] = 1;
+        let v6 = request(4, &ip);
+        check(REQUEST, &v6, connect(Version::Five, 22, "[::1]"));
+        let text = request(3, b"\x09192.0.2.1");
+        check(REQUEST, &text, connect(Version::Five, 16, "192.0.2.1"));
+        let text = request(3, b"\x03::1");
+        check(REQUEST, &text, connect(Version::Five, 10, "[::1]"));
+    }
+
+    #[test]
+    fn names_in_requests_may_be_none() {
+        let invalid = |used, why| Read::Connect(used, Version::Five, Err(why));
+        check(REQUEST, &request(3, b"\0"), invalid(7, NameInvalid::Empty));
+        check(
+            REQUEST,
+            &request(3, b"\x03a\0b"),
+            invalid(10, NameInvalid::Character),
+        );
+        let long = [&[255][..], &[b'a'; 255]].concat();
+        check(
+            REQUEST,
+            &request(3, &long),
+            invalid(262, NameInvalid::Length),
+        );
+    }
+
+    #[test]
+    fn passwords_are_passed_over() {
+        check(LOGIN, b"\x01\x04user\x06secret", Read::Stage(13, REQUEST));
+        check(LOGIN, &[1, 0, 0], Read::Stage(3, REQUEST));
+        check(REQUEST, b"\x01\x04user\x06secret", Read::Unsupported);
+    }
+
+    #[test]
+    fn what_is_not_read_is_told() {
+        check(REQUEST, &[5, 2, 0, 1, 0, 0, 0, 0, 0, 0], Read::Unsupported);
+        check(REQUEST, &[5, 1, 0, 2, 0, 0, 0, 0, 0, 0], Read::Malformed);
+        check(GREETING, &[4, 2, 0, 1, 192, 0, 2, 1, 0], Read::Unsupported);
+        check(LOGIN, &[6], Read::Unsupported);
+    }
+
+    #[test]
+    fn version_4_requests_are_read() {
+        let plain = b"\x04\x01\x01\xbb\xc0\0\x02\x01user\0";
+        check(GREETING, plain, connect(Version::Four, 13, "192.0.2.1"));
+        let named = b"\x04\x01\x01\xbb\0\0\0\x01\0a.example\0";
+        check(GREETING, named, connect(Version::Four, 19, "a.example"));
+        let long = [&[4, 1, 1, 0xbb, 192, 0, 2, 1][..], &[b'u'; 256]].concat();
+        assert_eq!(read(GREETING, &long), Read::Malformed);
+        assert_eq!(read(GREETING, &long[..8 + 255]), Read::More);
+    }
+
+    #[test]
+    fn what_begins_like_socks_is_told() {
+        for (bytes, expect) in [
+            (&[][..], None),
+            (&[5], None),
+            (&[5, 1], Some(true)),
+            (&[5, 0], Some(false)),
+            (&[4, 1], Some(true)),
+            (&[4, 9], Some(false)),
+            (&[6, 1], Some(false)),
+        ] {
+            assert_eq!(begins(bytes), expect, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn headers_of_load_balancers_are_passed_over() {
+        let line = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\n";
+        assert_eq!(header_bytes(line), Some(line.len()));
+        assert_eq!(header_bytes(&line[..20]), None);
+        assert_eq!(
+            header_bytes(&[b"PROXY ", &[b'x'; 107][..]].concat()),
+            Some(0)
+        );
+        let binary = [PROXY_BINARY, &[0x21, 0x11, 0, 2, 7, 7, 22]].concat();
+        assert_eq!(header_bytes(&binary), Some(18));
+        for end in 0..18 {
+            assert_eq!(header_bytes(&binary[..end]), None, "{end}");
+        }
+        assert_eq!(header_bytes(b"PUT "), Some(0));
+        assert_eq!(header_bytes(&[22, 3, 1]), Some(0));
+    }
+}

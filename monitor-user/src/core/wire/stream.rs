@@ -62,11 +62,6 @@ impl Stream {
         self.base.saturating_add(self.ready().len() as u64)
     }
 
-    /// Nothing came yet.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.base == 0 && self.known.is_empty() && !self.left_out
-    }
-
     /// Moves reading on by `count` of the ready bytes, and forgets them.
     pub(super) fn consume(&mut self, count: usize) {
         let count = count.min(self.ready().len());

@@ -245,3 +245,190 @@ fn protocols(mut data: Cursor) -> Option<Vec<Alpn>> {
     }
     Some(protocols)
 }
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may fail by a panic")]
+mod tests {
+    use super::super::fixture::{
+        alpn, extension, hello, large_hello, message, records, server_names, vec8, vec16,
+    };
+    use super::*;
+
+    const NAME: &str = "api.example.com";
+
+    fn sni(name: &str) -> Vec<u8> {
+        server_names(&[(0, name.as_bytes())])
+    }
+
+    /// Reads the message in one record, and in records of seven bytes.
+    #[track_caller]
+    fn check(message: &[u8], expect: Result<Option<&str>, Stop>) {
+        for size in [1 << 14, 7] {
+            let read = Records::default().read(&records(message, size));
+            let name = read.map(|hello| {
+                let hello = hello?;
+                Some(match hello.server_name {
+                    None => "-".to_owned(),
+                    Some(Ok(name)) => name.as_str().to_owned(),
+                    Some(Err(why)) => format!("!{why}"),
+                })
+            });
+            assert_eq!(name, expect.map(|name| name.map(str::to_owned)));
+        }
+    }
+
+    /// Reads a hello with these extensions.
+    #[track_caller]
+    fn check_extensions(extensions: &[Vec<u8>], expect: Option<&str>) {
+        check(&hello(extensions), expect.map(Some).ok_or(Stop::Malformed));
+    }
+
+    #[test]
+    fn names_protocols_and_ech_are_read() {
+        let ech = extension(EXTENSION_ECH, &[0, 1, 2]);
+        let protocols = alpn(&["\u{a}\u{a}", "h2", "http/1.1", "http/1.0", "dot", "x"]);
+        let bytes = hello(&[ech, protocols, sni("API.Example.com.")]);
+        let hello = read_message(&bytes).unwrap().unwrap();
+        let name = HostName::from_text(NAME.as_bytes());
+        assert_eq!(hello.server_name, Some(name));
+        let expect = [Alpn::Other, Alpn::Http2, Alpn::Http1, Alpn::DnsOverTls];
+        assert_eq!((hello.alpn, hello.ech), (expect.to_vec(), true));
+        let hello = read_message(&large_hello(NAME)).unwrap().unwrap();
+        assert!(!hello.ech);
+    }
+
+    #[test]
+    fn a_hello_may_name_nobody() {
+        check_extensions(&[], Some("-"));
+        check_extensions(&[alpn(&["h2"])], Some("-"));
+        let whole = hello(&[]);
+        check(&message(&whole[4..whole.len() - 2]), Ok(Some("-")));
+    }
+
+    #[test]
+    fn names_that_are_none_are_told() {
+        check_extensions(&[sni("192.0.2.1")], Some("!address"));
+        check_extensions(&[sni("2001:db8::1")], Some("!character"));
+        check_extensions(&[sni("b\u{fc}cher.example")], Some("!not-ascii"));
+        check_extensions(&[sni("a b")], Some("!character"));
+        check_extensions(&[sni("a\0.example")], Some("!character"));
+        check_extensions(&[sni("*.example")], Some("!character"));
+        check_extensions(&[sni(&"a".repeat(255))], Some("!length"));
+        check_extensions(&[sni(&"a.".repeat(128))], Some("!length"));
+        check_extensions(&[sni("")], Some("!empty"));
+    }
+
+    #[test]
+    fn only_one_host_is_named() {
+        let (a, b) = ((0, &b"a.example"[..]), (0, &b"b.example"[..]));
+        check_extensions(&[server_names(&[a, b])], Some("!several"));
+        check_extensions(&[server_names(&[a, b, a])], Some("!several"));
+        check_extensions(&[server_names(&[(1, b"x"), a])], Some("a.example"));
+        check_extensions(&[server_names(&[(1, b"a.example")])], Some("!empty"));
+        check_extensions(&[server_names(&[])], None);
+        check_extensions(&[sni("a.example"), sni("b.example")], None);
+    }
+
+    #[test]
+    fn extensions_of_any_kind_and_number_come_before_the_name() {
+        let others = (0..100).map(|index| extension(0x4000 + index, &[1, 2, 3]));
+        let many: Vec<_> = others.chain([sni(NAME)]).collect();
+        check_extensions(&many, Some(NAME));
+        let others = (0..200).map(|index| extension(0x4000 + index, &[]));
+        check_extensions(&others.chain([sni(NAME)]).collect::<Vec<_>>(), None);
+        let twice = [extension(0x4000, &[]), extension(0x4000, &[]), sni(NAME)];
+        check_extensions(&twice, None);
+        // GREASE, RFC 8701, twice with different values.
+        let grease = [extension(0x0a0a, &[]), extension(0x1a1a, &[0]), sni(NAME)];
+        check_extensions(&grease, Some(NAME));
+    }
+
+    #[test]
+    fn lengths_that_lie_are_found() {
+        let inner = vec16(&[&[0], &vec16(NAME.as_bytes())[..]].concat());
+        check_extensions(&[extension(0, &inner)], Some(NAME));
+        check_extensions(&[extension(0, &inner[..inner.len() - 1])], None);
+        check_extensions(&[extension(0, &[&inner[..], &[0]].concat())], None);
+        check_extensions(&[extension(0, &[])], None);
+        check_extensions(&[extension(0, &[0, 0])], None);
+        check_extensions(&[extension(16, &[])], None);
+        check_extensions(&[extension(16, &[0, 1, 0])], None);
+        check_extensions(&[extension(16, &[0, 3, 9, b'h', b'2'])], None);
+        // Each length in the message, too small or too large by one.
+        let whole = hello(&[sni(NAME)]);
+        let name_at = whole.len() - NAME.len();
+        for at in [38, 72, 77, 80, name_at - 6, name_at - 4, name_at - 1] {
+            for change in [1, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] = bytes[at].wrapping_add(change);
+                let name = read_message(&bytes).map(|hello| hello?.server_name);
+                assert_ne!(name, Ok(Some(HostName::from_text(NAME.as_bytes()))), "{at}");
+            }
+        }
+        let no_suites = [&[3; 34][..], &vec8(&[]), &vec16(&[]), &vec8(&[0])].concat();
+        check(&message(&no_suites), Err(Stop::Malformed));
+        let long_session = [&[3; 34][..], &vec8(&[0; 33]), &vec16(&[0; 2]), &vec8(&[0])];
+        check(&message(&long_session.concat()), Err(Stop::Malformed));
+    }
+
+    #[test]
+    fn a_hello_is_read_when_it_is_whole() {
+        let bytes = records(&large_hello(NAME), 1 << 14);
+        let mut reader = Records::default();
+        for end in 0..bytes.len() {
+            assert_eq!(reader.read(&bytes[..end]), Ok(None), "{end}");
+        }
+        assert!(reader.read(&bytes).unwrap().is_some());
+        // Something may follow at once: early data, or another message.
+        let more = [&bytes[..], &[20, 3, 3, 0, 1, 1]].concat();
+        assert!(Records::default().read(&more).unwrap().is_some());
+    }
+
+    #[test]
+    fn records_may_be_split_anywhere() {
+        let whole = large_hello(NAME);
+        for size in [1, 2, 3, 5, 64, whole.len() - 20, whole.len() - 1] {
+            let hello = Records::default().read(&records(&whole, size)).unwrap();
+            let name = hello.unwrap().server_name.unwrap().unwrap();
+            assert_eq!(name.as_str(), NAME);
+        }
+    }
+
+    #[test]
+    fn records_of_other_kinds_end_it() {
+        let mut bytes = records(&large_hello(NAME), 100);
+        bytes[105] = 23;
+        assert_eq!(Records::default().read(&bytes), Err(Stop::Malformed));
+        for header in [[22, 3, 1, 0, 0], [22, 2, 0, 0, 9], [22, 3, 1, 0x40, 1]] {
+            assert_eq!(Records::default().read(&header), Err(Stop::Malformed));
+        }
+        let server_hello = [22, 3, 3, 0, 4, 2, 0, 0, 9];
+        assert_eq!(Records::default().read(&server_hello), Err(Stop::Malformed));
+    }
+
+    #[test]
+    fn long_hellos_are_left_at_once() {
+        let fill = |size: usize| hello(&[extension(21, &vec![0; size]), sni(NAME)]);
+        let longest = fill(HELLO_BYTES_MAX - fill(0).len());
+        assert_eq!(longest.len(), HELLO_BYTES_MAX);
+        check(&longest, Ok(Some(NAME)));
+        let longer = fill(HELLO_BYTES_MAX + 1 - fill(0).len());
+        check(&longer, Err(Stop::TooLong));
+        check(&longer[..4], Err(Stop::TooLong));
+        check(&longest[..4], Ok(None));
+    }
+
+    #[test]
+    fn what_begins_like_tls_is_told() {
+        for (bytes, expect) in [
+            (&[][..], None),
+            (&[22], None),
+            (&[22, 3], Some(true)),
+            (&[22, 2], Some(false)),
+            (&[0x80, 0x2e, 1, 3, 1], Some(false)), // SSL 2.
+            (b"GET / HTTP/1.1", Some(false)),
+        ] {
+            assert_eq!(begins(bytes), expect, "{bytes:?}");
+        }
+    }
+}
