@@ -92,6 +92,9 @@ pub struct RunArgs {
     #[arg(long = "web.telemetry-path", value_name = "PATH",
           value_parser = values::telemetry_path)]
     pub telemetry_path: Option<String>,
+    /// TLS, users and headers of the web server, as all Prometheus exporters take them
+    #[arg(long = "web.config.file", value_name = "FILE", value_parser = values::path)]
+    pub web_config: Option<PathBuf>,
     /// Also record every kernel record into this new file, for `telltale replay`.
     /// It holds arguments and host names
     #[arg(long, value_name = "FILE")]
@@ -172,6 +175,7 @@ impl RunArgs {
         Flags {
             listen_addresses: self.listen_addresses.clone(),
             telemetry_path: self.telemetry_path.clone(),
+            web_config: self.web_config.clone(),
             ..flags(&self.policy, &self.events)
         }
     }
@@ -261,7 +265,7 @@ mod tests {
     fn every_flag_of_run() {
         let Command::Run(args) = command(
             "telltale run --config c.toml --web.listen-address 127.0.0.1:1 \
-             --web.listen-address [::1]:2 --web.telemetry-path /m --events - --events-scope all \
+             --web.listen-address [::1]:2 --web.telemetry-path /m --web.config.file w --events - --events-scope all \
              --record r.ndjson --catalog dir --banned a --banned b -q",
         ) else {
             panic!("not run")
@@ -276,6 +280,7 @@ mod tests {
                     .map(|at| at.parse().unwrap())
                     .into(),
                 telemetry_path: Some("/m".to_owned()),
+                web_config: Some(PathBuf::from("w")),
                 events: Some(Destination::Stdout),
                 events_scope: Some(EventsScope::All),
                 catalog: Some(PathBuf::from("dir")),

@@ -52,6 +52,8 @@ pub struct Web {
     pub listen_addresses: Vec<SocketAddr>,
     /// Path of the metrics: starts with `/`, and is neither `/` nor one of `/-/…`.
     pub telemetry_path: String,
+    /// TLS, users and headers; `None` is plain HTTP for everyone.
+    pub config_file: Option<PathBuf>,
 }
 
 /// The event log.
@@ -133,6 +135,8 @@ pub struct Flags {
     pub listen_addresses: Vec<SocketAddr>,
     /// `--web.telemetry-path`.
     pub telemetry_path: Option<String>,
+    /// `--web.config.file`.
+    pub web_config: Option<PathBuf>,
     /// `--events`.
     pub events: Option<Destination>,
     /// `--events-scope`.
@@ -206,6 +210,9 @@ impl Config {
         if let Some(path) = &flags.telemetry_path {
             self.web.telemetry_path.clone_from(path);
         }
+        if flags.web_config.is_some() {
+            self.web.config_file.clone_from(&flags.web_config);
+        }
         if flags.events.is_some() {
             self.events.destination.clone_from(&flags.events);
         }
@@ -250,6 +257,7 @@ fn read_web(web: &mut Fields) -> Web {
     Web {
         listen_addresses: addresses.into_iter().map(|(_, address)| address).collect(),
         telemetry_path: web.text(&keys::WEB_TELEMETRY_PATH).unwrap_or_default(),
+        config_file: web.text(&keys::WEB_CONFIG_FILE),
     }
 }
 
@@ -332,6 +340,7 @@ mod tests {
             web: Web {
                 listen_addresses: vec!["127.0.0.1:10142".parse().unwrap()],
                 telemetry_path: "/metrics".to_owned(),
+                config_file: None,
             },
             events: Events {
                 destination: None,
@@ -357,7 +366,7 @@ mod tests {
     }
 
     const EVERYTHING: &str = r#"
-        web = { listen_addresses = ["0.0.0.0:0", "[::1]:9100"], telemetry_path = "/m" }
+        web = { listen_addresses = ["0.0.0.0:0", "[::1]:9100"], telemetry_path = "/m", config_file = "w.yml" }
         policy.banned = ["qoder-cli", "claude-code"]
         resolvers.addresses = ["192.0.2.53"]
         [events]
@@ -397,6 +406,7 @@ mod tests {
                     .map(|at| at.parse().unwrap())
                     .into(),
                 telemetry_path: "/m".to_owned(),
+                config_file: Some(PathBuf::from("w.yml")),
             },
             events: Events {
                 destination: Some(Destination::Stdout),
@@ -429,6 +439,7 @@ mod tests {
         let flags = Flags {
             listen_addresses: vec!["127.0.0.1:1".parse().unwrap()],
             telemetry_path: Some("/typed".to_owned()),
+            web_config: Some(PathBuf::from("typed")),
             events: Some(Destination::File(PathBuf::from("typed"))),
             events_scope: Some(EventsScope::Tools),
             catalog: Some(PathBuf::from("typed")),
@@ -437,6 +448,7 @@ mod tests {
         let config = parse(EVERYTHING, &flags);
         assert_eq!(config.web.listen_addresses, flags.listen_addresses);
         assert_eq!(config.web.telemetry_path, "/typed");
+        assert_eq!(config.web.config_file, flags.web_config);
         assert_eq!(config.events.destination, flags.events);
         assert_eq!(config.events.scope, EventsScope::Tools);
         assert_eq!(config.catalog, flags.catalog);

@@ -30,9 +30,10 @@ pub mod outputs;
 mod tools;
 pub mod traffic;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{LabelPair, Metric, MetricType};
 
 use crate::clock::WallClock;
 use crate::core::attribute::Role;
@@ -48,7 +49,7 @@ use encode::Format;
 use exemplars::Exemplar;
 use health::{Coverage, Kernel, Line};
 use labels::*;
-use outputs::{EventLogStats, Outputs, SinkStats};
+use outputs::{EventLogStats, Outputs, SinkStats, WebRefusal};
 use tools::Processes;
 use traffic::{Names, Traffic, purpose_label};
 
@@ -72,6 +73,17 @@ pub struct BuildInfo {
     pub revision: Option<String>,
     /// SHA-256 of the kernel object, in hex.
     pub object_digest: String,
+}
+
+/// A series and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Name of the metric.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its value.
+    pub value: f64,
 }
 
 /// All metrics, with a registry of their own.
@@ -211,6 +223,38 @@ impl Metrics {
             ..
         } = &self.defined;
         encode::encode(&registry.gather(), exemplars, &self.session, format)
+    }
+
+    /// The values of all counters and gauges, for the pages of the web server.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        for family in self.defined.registry.gather() {
+            let value_of = |metric: &Metric| match family.get_field_type() {
+                MetricType::COUNTER => Some(metric.get_counter().get_value()),
+                MetricType::GAUGE => Some(metric.get_gauge().get_value()),
+                _ => None,
+            };
+            for metric in family.get_metric() {
+                let pair = |it: &LabelPair| (it.name().to_owned(), it.value().to_owned());
+                samples.extend(value_of(metric).map(|value| Sample {
+                    name: family.name().to_owned(),
+                    labels: metric.get_label().iter().map(pair).collect(),
+                    value,
+                }));
+            }
+        }
+        samples
+    }
+
+    /// Counts a client that the web server did not answer.
+    pub fn web_refused(&self, refusal: WebRefusal) {
+        self.outputs.web_refused.increment([refusal.name()]);
+    }
+
+    /// Says whether the web configuration can be used.
+    pub fn set_web_config(&self, usable: bool) {
+        self.outputs.web_config.set([], i64::from(usable));
     }
 
     /// The text of `docs/metrics.md`.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing::level_filters::LevelFilter;
@@ -16,9 +17,9 @@ use tracing_subscriber::EnvFilter;
 use crate::catalog_report;
 use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs};
 use crate::clock::WallClock;
-use crate::config::{Config, Destination, EventsScope};
+use crate::config::{BannedTool, Config, Destination, EventsScope};
 use crate::core::alert::AlertTiming;
-use crate::core::catalog::Catalog;
+use crate::core::catalog::{Catalog, CatalogFile};
 use crate::core::collector::{Collector, CollectorConfig, Limits, Scope};
 use crate::core::names::NameLimits;
 use crate::core::policy::PolicyConfig;
@@ -29,7 +30,8 @@ use crate::metrics::{BuildInfo, Metrics};
 use crate::pipeline::{self, Line};
 use crate::sink::console::{Console, Stream};
 use crate::sink::event_log::{EventLog, LogTarget};
-use crate::sink::http::{self, Readiness, Web};
+use crate::sink::http::pages::{About, Readiness, Web};
+use crate::sink::http::{self, web_config::WebConfigFile};
 use crate::sink::lines::WhenFull;
 use crate::sink::post::{Post, Retry};
 use crate::sink::{HostInfo, Sinks, alertmanager, webhook};
@@ -125,11 +127,29 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// The built-in catalog, with the files of `folder` laid over it.
 fn load_catalog(folder: Option<&Path>) -> anyhow::Result<Catalog> {
+    Ok(Catalog::parse(&read_catalog(folder)?)?)
+}
+
+fn read_catalog(folder: Option<&Path>) -> anyhow::Result<Vec<CatalogFile>> {
     let mut files = Catalog::embedded_files();
     if let Some(folder) = folder {
         files.extend(catalog_files::read(folder)?);
     }
-    Ok(Catalog::parse(&files)?)
+    Ok(files)
+}
+
+/// SHA-256 of all that judges, in hex: two hosts with the same one judge alike.
+fn policy_digest(banned: &[BannedTool], catalog: &[CatalogFile]) -> String {
+    let mut banned: Vec<&str> = banned.iter().map(|banned| &*banned.tool).collect();
+    banned.sort_unstable();
+    let texts = catalog.iter().map(|file| &*file.text);
+    let mut digest = Sha256::new();
+    for text in banned.into_iter().chain(["|"]).chain(texts) {
+        digest.update((text.len() as u64).to_le_bytes());
+        digest.update(text);
+    }
+    let bytes = digest.finalize();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check(args: &PolicyArgs) -> anyhow::Result<bool> {
@@ -154,12 +174,16 @@ struct Prepared {
     config: Config,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
+    /// What judges, in one word.
+    policy_digest: String,
 }
 
 impl Prepared {
     fn new(config: Config, session: &str) -> anyhow::Result<Self> {
-        let catalog = Arc::new(load_catalog(config.catalog.as_deref())?);
+        let files = read_catalog(config.catalog.as_deref())?;
+        let catalog = Arc::new(Catalog::parse(&files)?);
         check_banned(&config, &catalog)?;
+        let policy_digest = policy_digest(&config.banned, &files);
         let build = BuildInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: option_env!("TELLTALE_REVISION").map(str::to_owned),
@@ -170,6 +194,26 @@ impl Prepared {
             config,
             catalog,
             metrics: Arc::new(metrics),
+            policy_digest,
+        })
+    }
+
+    /// What the pages show, and to whom.
+    fn web(&self, info: &HostInfo, readiness: watch::Receiver<Readiness>) -> anyhow::Result<Web> {
+        let (config, banned) = (&self.config.web, &self.config.banned);
+        let file = config.config_file.as_deref().map(WebConfigFile::open);
+        Ok(Web {
+            metrics: Arc::clone(&self.metrics),
+            telemetry_path: config.telemetry_path.clone(),
+            about: Arc::new(About {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                object_digest: OBJECT_DIGEST.to_owned(),
+                host: info.name.clone(),
+                banned: banned.iter().map(|banned| banned.tool.clone()).collect(),
+                policy_digest: self.policy_digest.clone(),
+            }),
+            readiness,
+            config: file.transpose()?.map(Arc::new),
         })
     }
 
@@ -259,6 +303,8 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let config = Config::load(args.policy.config.as_deref(), &args.flags())?;
     let info = host_info(&host)?;
     let prepared = Prepared::new(config, &info.session)?;
+    let (readiness, is_ready) = watch::channel(Readiness::Ready);
+    let web = prepared.web(&info, is_ready)?;
     let listeners = http::bind(&prepared.config.web.listen_addresses).await?;
     let started = clock::now();
     let recorder = match &args.record {
@@ -292,17 +338,14 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
             _ => error,
         }
     })?;
-    let (readiness, is_ready) = watch::channel(Readiness::Ready);
-    let web = Web {
-        metrics: prepared.metrics,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        readiness: is_ready,
-        telemetry_path: prepared.config.web.telemetry_path,
-    };
     tracing::info!("watching this host with kernel object sha256:{OBJECT_DIGEST}");
     for listener in &listeners {
         let path = &web.telemetry_path;
-        tracing::info!("metrics on http://{}{path}", listener.local_addr()?);
+        tracing::info!(
+            "metrics on {}://{}{path}",
+            web.scheme(),
+            listener.local_addr()?
+        );
     }
     let (stop_web, web_stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(http::serve(listeners, web, async {

@@ -114,8 +114,8 @@ fn http_paths() {
     let telltale = scene.telltale().start();
     let status = |path| telltale.get(path).unwrap().status;
     assert_eq!(
-        ["/", "/metrics", "/-/healthy", "/-/ready"].map(status),
-        [200; 4]
+        ["/", "/metrics", "/status", "/-/healthy", "/-/ready"].map(status),
+        [200; 5]
     );
     assert_eq!(
         ["/none", "/metrics/none", "/../etc/passwd"].map(status),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use monitor_tests::running::Running;
 use monitor_tests::scene::{SERVER_V4, Scene};
-use monitor_tests::telltale::free_address;
+use monitor_tests::telltale::{free_address, write_config};
 use monitor_tests::webhook::WebhookReceiver;
 use monitor_tests::{binary, http, wait};
 use serde_json::Value;
@@ -59,10 +59,15 @@ impl Server {
 }
 
 fn prometheus(dir: &Path, target: SocketAddr) -> Server {
+    prometheus_with(dir, target, "scheme: http")
+}
+
+/// A Prometheus that scrapes as `how` says.
+fn prometheus_with(dir: &Path, target: SocketAddr, how: &str) -> Server {
     let config = dir.join("prometheus.yml");
     let text = format!(
         "global: {{scrape_interval: 1s}}\n\
-         scrape_configs: [{{job_name: telltale, static_configs: [{{targets: ['{target}']}}]}}]\n"
+         scrape_configs: [{{job_name: telltale, static_configs: [{{targets: ['{target}']}}], {how}}}]\n"
     );
     fs::write(&config, text).unwrap();
     let config = format!("--config.file={}", config.display());
@@ -148,6 +153,81 @@ fn prometheus_scrapes_the_connection_of_a_tool() {
         targets["data"]["activeTargets"][0]["health"], "up",
         "{targets:#}"
     );
+}
+
+/// A certificate for 127.0.0.1 that is its own CA, as `NAME.crt` and `NAME.key`.
+fn certificate(dir: &Path, name: &str) {
+    let path = |kind: &str| dir.join(format!("{name}.{kind}")).display().to_string();
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=telltale test"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &path("key"), "-out", &path("crt")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+/// bcrypt of `secret`.
+const SECRET_HASH: &str = "$2b$04$mYfu8j6NJXOn/DrsMRd4lua/3OOC.1mMt6N6ZFXd2F.5zhKYyfJBa";
+
+#[test]
+fn prometheus_scrapes_with_mutual_tls_and_a_password() {
+    let scene = Scene::new();
+    binary::require("promtool", "prometheus");
+    let dir = scene.dir();
+    certificate(dir, "server");
+    certificate(dir, "scraper");
+    let path = dir.join("web-config.yml");
+    let text = format!(
+        "tls_server_config: {{cert_file: server.crt, key_file: server.key, \
+         client_ca_file: scraper.crt, client_auth_type: RequireAndVerifyClientCert}}\n\
+         basic_auth_users: {{prometheus: {SECRET_HASH}}}\n"
+    );
+    fs::write(&path, text).unwrap();
+    let mut promtool = Command::new("promtool");
+    let check = promtool.args(["check", "web-config"]).arg(&path).output();
+    let check = check.unwrap();
+    assert!(check.status.success(), "{check:?}");
+    let secured = free_address();
+    let config = path.display().to_string();
+    let dir_text = dir.display();
+    let address = secured.to_string();
+    let args = [
+        "--web.listen-address",
+        &address,
+        "--web.config.file",
+        &config,
+    ];
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL"])
+        .arg(binary::telltale());
+    let config = write_config(dir, "");
+    command.arg("run").args(args).arg("--config").arg(config);
+    let mut process = Running::start("telltale", dir, command);
+    process.wait_for_message("metrics on https://");
+    assert!(
+        http::get(secured, "/metrics").is_err(),
+        "plain HTTP is answered"
+    );
+    let how = format!(
+        "scheme: https, basic_auth: {{username: prometheus, password: secret}}, \
+         tls_config: {{ca_file: {dir_text}/server.crt, cert_file: {dir_text}/scraper.crt, \
+         key_file: {dir_text}/scraper.key}}"
+    );
+    let prometheus = prometheus_with(dir, secured, &how);
+    wait::until("a first scrape", wait::SOON, || {
+        query(&prometheus, "telltale_build_info").filter(|&up| up > 0.0)
+    });
 }
 
 #[test]

@@ -84,11 +84,26 @@ impl Running {
     /// If it does not in time, or ends before.
     #[track_caller]
     pub fn wait_for_output(&mut self, text: &str) {
+        self.wait_for_text(text, Running::stdout);
+    }
+
+    /// Waits until it has told `text` on standard error.
+    ///
+    /// # Panics
+    ///
+    /// If it does not in time, or ends before.
+    #[track_caller]
+    pub fn wait_for_message(&mut self, text: &str) {
+        self.wait_for_text(text, Running::stderr);
+    }
+
+    #[track_caller]
+    fn wait_for_text(&mut self, text: &str, said: fn(&Running) -> String) {
         wait::until(
             &format!("{} prints {text:?}", self.label),
             wait::SOON,
             || {
-                if self.stdout().contains(text) {
+                if said(self).contains(text) {
                     return Some(());
                 }
                 assert!(

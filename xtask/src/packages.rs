@@ -13,12 +13,13 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// A program that the tests run, and the Debian package that has it.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
     ("ps", "procps"),
     ("node", "nodejs"),
+    ("openssl", "openssl"),
     ("python3", "python3"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),

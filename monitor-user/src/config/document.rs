@@ -191,6 +191,7 @@ mod tests {
         assert_eq!(config.alerts.alertmanagers.drain(..).count(), 1);
         assert_eq!(config.banned.drain(..).count(), 1);
         assert!(config.events.destination.take().is_some());
+        assert!(config.web.config_file.take().is_some());
         assert!(config.catalog.take().is_some());
         assert!(config.resolvers.take().is_some());
         assert_eq!(config, defaults);

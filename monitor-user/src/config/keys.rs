@@ -171,7 +171,7 @@ pub const WEB_LISTEN_ADDRESSES: Key<List<SocketAddr>> = Key {
         parse: values::listen_address,
     },
     meaning: "Addresses to listen on; port 0 lets the kernel choose one. \
-              There is no access control: whoever reaches them can read the metrics.",
+              Without `config_file`, whoever reaches them can read the metrics.",
 };
 
 /// `web.telemetry_path`.
@@ -185,6 +185,20 @@ pub const WEB_TELEMETRY_PATH: Key<Text<String>> = Key {
         parse: values::telemetry_path,
     },
     meaning: "Path of the metrics.",
+};
+
+/// `web.config_file`.
+pub const WEB_CONFIG_FILE: Key<Text<PathBuf>> = Key {
+    section: &WEB,
+    name: "config_file",
+    shape: Text {
+        of: "path",
+        default: Absent::Nothing,
+        example: "/etc/telltale/web-config.yml",
+        parse: values::path,
+    },
+    meaning: "TLS, users and headers of the web server, in the format that all Prometheus \
+              exporters share. It is read anew when it, or a certificate, changes.",
 };
 
 /// `events.file`.
@@ -516,6 +530,7 @@ pub fn rows() -> Vec<Row> {
     vec![
         WEB_LISTEN_ADDRESSES.list_row(),
         WEB_TELEMETRY_PATH.text_row(),
+        WEB_CONFIG_FILE.text_row(),
         EVENTS_FILE.text_row(),
         EVENTS_SCOPE.text_row(),
         POLICY_BANNED.list_row(),

@@ -55,7 +55,7 @@ pub fn telemetry_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err(format!("does not start with /; write \"/{text}\""));
     }
-    if text == "/" || text == "/-" || text.starts_with("/-/") {
+    if ["/", "/-", "/status"].contains(&text) || text.starts_with("/-/") {
         return Err("taken by the monitor's own pages; write \"/metrics\"".to_owned());
     }
     Ok(text.to_owned())
@@ -212,7 +212,7 @@ mod tests {
         }
         // Braces would be captures to the HTTP router.
         for bad in [
-            "", "metrics", "/", "/-", "/-/ready", "/{a}", "/a b", "/é", "/a?b", "/a\n",
+            "", "metrics", "/", "/-", "/status", "/-/ready", "/{a}", "/a b", "/é", "/a?b", "/a\n",
         ] {
             check_path(bad, false);
         }

@@ -168,6 +168,9 @@ pub const SINK: Label = Label::new(
 /// Why an output dropped an item.
 pub const DROP_REASON: Label =
     Label::new("reason", "`queue_full`, `rejected`, `gave_up`, `shutdown`");
+/// Why a client of the web server got no answer.
+pub const WEB_REFUSAL: Label =
+    Label::new("reason", "`no_request`, `too_slow`, `tls`, `unauthorized`");
 
 #[cfg(test)]
 mod tests {
@@ -177,6 +180,7 @@ mod tests {
     use crate::core::alert;
     use crate::core::event::SocketKind;
     use crate::core::policy::Verdict;
+    use crate::metrics::outputs::WebRefusal;
 
     #[track_caller]
     fn check(label: Label, values: &[&str]) {
@@ -214,6 +218,7 @@ mod tests {
         check(SEVERITY, &SEVERITIES.map(Severity::name));
         check(DNS_OUTCOME, &DNS_OUTCOMES.map(DnsOutcome::name));
         check(DECODE_REASON, &DECODE_ERRORS);
+        check(WEB_REFUSAL, &WebRefusal::ALL.map(WebRefusal::name));
         let tables = LIMITS.map(Limit::name);
         check(LIMITED_TABLE, &[&tables[..], &[RUNNING_TABLE]].concat());
     }

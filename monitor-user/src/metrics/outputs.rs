@@ -2,7 +2,7 @@
 //!
 //! In: the counts of the event log and of each sink. Out: the metrics of the section Outputs.
 
-use super::define::{Definer, Gauge, Mirror};
+use super::define::{Counter, Definer, Gauge, Mirror};
 use super::labels::*;
 
 /// What the event log did since it was opened.
@@ -19,6 +19,40 @@ pub struct EventLogStats {
     pub bytes_pending: u64,
     /// Writes that failed.
     pub write_errors: u64,
+}
+
+/// Why the web server did not answer a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebRefusal {
+    /// It sent no request, and others were waiting.
+    NoRequest,
+    /// It took longer than a connection may.
+    TooSlow,
+    /// Its TLS handshake failed.
+    Tls,
+    /// It has no name and password that the web configuration knows.
+    Unauthorized,
+}
+
+impl WebRefusal {
+    /// All there are.
+    pub const ALL: [WebRefusal; 4] = [
+        WebRefusal::NoRequest,
+        WebRefusal::TooSlow,
+        WebRefusal::Tls,
+        WebRefusal::Unauthorized,
+    ];
+
+    /// Name for metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            WebRefusal::NoRequest => "no_request",
+            WebRefusal::TooSlow => "too_slow",
+            WebRefusal::Tls => "tls",
+            WebRefusal::Unauthorized => "unauthorized",
+        }
+    }
 }
 
 /// What a sink did since it was started.
@@ -52,12 +86,14 @@ pub(super) struct Outputs {
     pub(super) delivered: Mirror<1>,
     pub(super) retries: Mirror<1>,
     pub(super) dropped: Mirror<2>,
+    pub(super) web_refused: Counter<1>,
+    pub(super) web_config: Gauge<0>,
 }
 
 impl Outputs {
     pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
         define.section("Outputs", "Sinks that are not configured have no series.");
-        Ok(Outputs {
+        let outputs = Outputs {
             log_lines: define.mirror(
                 "telltale_event_log_lines_total",
                 "Lines written to the event log.",
@@ -103,6 +139,22 @@ impl Outputs {
                 "Items that a sink dropped.",
                 [SINK, DROP_REASON],
             )?,
-        })
+            web_refused: define.counter(
+                "telltale_web_refused_total",
+                "Clients of the web server that got no answer.",
+                [WEB_REFUSAL],
+            )?,
+            web_config: define.gauge(
+                "telltale_web_config_last_reload_successful",
+                "1 if the web configuration was usable when it was last read, or there is none; \
+                 at 0 the one before it is in force.",
+                [],
+            )?,
+        };
+        for refusal in WebRefusal::ALL {
+            outputs.web_refused.add([refusal.name()], 0);
+        }
+        outputs.web_config.set([], 1);
+        Ok(outputs)
     }
 }

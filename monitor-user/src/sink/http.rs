@@ -1,43 +1,54 @@
-//! The web server: `/`, `/metrics`, `/-/healthy`, `/-/ready`.
+//! The web server: its listeners, its connections, and what clients may take.
 //!
-//! In: scrapes. Out: the state of the metrics at that moment. Each connection carries one
-//! request and lives a bounded time, and their number is bounded, so that slow clients can
-//! neither exhaust the host nor shut out the next scrape for long.
+//! In: connections. Out: the answers of [`pages`]. Each connection carries one request and lives
+//! a bounded time, and their number is bounded: a client that sends no request makes room for the
+//! next one, so that no number of them shuts a scraper out.
+//!
+//! - [`pages`]: what is served where.
+//! - [`status`]: the state of the monitor, as its pages tell it.
+//! - [`web_config`]: TLS, users and headers, from the file that all exporters share.
+//! - [`auth`]: the passwords of clients.
 
+mod auth;
+pub mod pages;
+mod status;
+pub mod web_config;
+
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use crate::metrics::Metrics;
-use crate::metrics::encode::Format;
+use crate::metrics::outputs::WebRefusal;
+use pages::Web;
 
 /// What clients may take.
 #[derive(Clone, Copy)]
 struct Limits {
     /// Connections served at one time; more wait in the listener's backlog.
     connections: usize,
-    /// Time for a client to send its request.
+    /// Time after which a client that has sent no request makes room for one that waits.
+    grace: Duration,
+    /// Time for a client to send its request, its TLS handshake included.
     header_timeout: Duration,
     /// Time for a whole connection.
     connection_timeout: Duration,
@@ -46,6 +57,7 @@ struct Limits {
 /// A fleet has a handful of scrapers per host, and Prometheus waits 10 s for a scrape by default.
 const LIMITS: Limits = Limits {
     connections: 32,
+    grace: Duration::from_millis(250),
     header_timeout: Duration::from_secs(5),
     connection_timeout: Duration::from_secs(10),
 };
@@ -58,28 +70,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Time that open connections get to end when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Whether the monitor sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// It does not, or not everything, for this reason.
-    NotReady(String),
-    /// All hooks are attached.
-    Ready,
-}
-
-/// What the pages show.
-#[derive(Clone)]
-pub struct Web {
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
-    /// Path of the metrics: starts with `/`, and is none of the other pages'.
-    pub telemetry_path: String,
-    /// Version of the program.
-    pub version: String,
-    /// Whether the monitor sees; its owner changes it.
-    pub readiness: watch::Receiver<Readiness>,
-}
 
 /// Binds the addresses to listen on.
 ///
@@ -121,17 +111,34 @@ async fn serve_within(
     web: Web,
     shutdown: impl Future<Output = ()>,
 ) {
-    let app = app(web);
+    let metrics = Arc::clone(&web.metrics);
+    let app = pages::router(web.clone());
     let mut connections = JoinSet::new();
+    let mut waiting = Waiting::default();
     let mut shutdown = pin!(shutdown);
     loop {
-        let has_room = connections.len() < limits.connections;
+        let full = connections.len() >= limits.connections;
+        let oldest = waiting.oldest();
+        let due = oldest.map_or_else(Instant::now, |since| since + limits.grace);
+        let has_room = !full || (oldest.is_some() && due <= Instant::now());
         tokio::select! {
             () = &mut shutdown => break,
+            () = sleep_until(due), if !has_room && oldest.is_some() => {}
             Some(_) = connections.join_next() => {}
             accepted = accept(&listeners), if has_room => match accepted {
                 Ok(stream) => {
-                    connections.spawn(connection(stream, app.clone(), limits));
+                    if full && waiting.make_room() {
+                        metrics.web_refused(WebRefusal::NoRequest);
+                    }
+                    let asked = Arc::new(AtomicBool::new(false));
+                    let connection = Connection {
+                        tls: web.config_now().tls.clone(),
+                        app: app.clone(),
+                        limits,
+                        asked: Arc::clone(&asked),
+                        metrics: Arc::clone(&metrics),
+                    };
+                    waiting.push(connections.spawn(connection.serve(stream)), asked);
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
@@ -144,6 +151,46 @@ async fn serve_within(
     let ended = async { while connections.join_next().await.is_some() {} };
     // Those that did not end in time are closed with the set.
     let _ = timeout(DRAIN_TIMEOUT, ended).await;
+}
+
+/// Connections that have sent no request yet, the oldest first.
+#[derive(Default)]
+struct Waiting(VecDeque<Silent>);
+
+struct Silent {
+    since: Instant,
+    task: AbortHandle,
+    asked: Arc<AtomicBool>,
+}
+
+impl Waiting {
+    fn push(&mut self, task: AbortHandle, asked: Arc<AtomicBool>) {
+        self.forget();
+        let since = Instant::now();
+        self.0.push_back(Silent { since, task, asked });
+    }
+
+    /// Since when the oldest has been there.
+    fn oldest(&mut self) -> Option<Instant> {
+        self.forget();
+        self.0.front().map(|silent| silent.since)
+    }
+
+    /// Ends the oldest, if there is one.
+    fn make_room(&mut self) -> bool {
+        self.forget();
+        let oldest = self.0.pop_front();
+        oldest.is_some_and(|silent| {
+            silent.task.abort();
+            true
+        })
+    }
+
+    /// Forgets those that have ended, or asked by now.
+    fn forget(&mut self) {
+        self.0
+            .retain(|it| !it.task.is_finished() && !it.asked.load(Ordering::Relaxed));
+    }
 }
 
 /// The next connection on any of the listeners.
@@ -159,129 +206,89 @@ async fn accept(listeners: &[TcpListener]) -> io::Result<TcpStream> {
     .await
 }
 
-/// Serves the one request of a connection.
-async fn connection(stream: TcpStream, app: Router, limits: Limits) {
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(REQUEST_BYTES_MAX)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    match timeout(limits.connection_timeout, served).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("a web client went away: {error}"),
-        Err(_) => tracing::debug!("a web client was too slow"),
+/// One client.
+struct Connection {
+    tls: Option<Arc<ServerConfig>>,
+    app: Router,
+    limits: Limits,
+    /// Its request is there.
+    asked: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+impl Connection {
+    /// Serves its one request.
+    async fn serve(self, stream: TcpStream) {
+        let Connection {
+            limits,
+            ref metrics,
+            ..
+        } = self;
+        let metrics = Arc::clone(metrics);
+        let served = async {
+            let Some(tls) = self.tls.clone() else {
+                return self.answer(stream).await;
+            };
+            let handshake = TlsAcceptor::from(tls).accept(stream);
+            match timeout(limits.header_timeout, handshake).await {
+                Ok(Ok(stream)) => self.answer(stream).await,
+                Ok(Err(error)) => {
+                    self.metrics.web_refused(WebRefusal::Tls);
+                    tracing::debug!("a TLS handshake failed: {error}");
+                }
+                Err(_) => self.metrics.web_refused(WebRefusal::TooSlow),
+            }
+        };
+        if timeout(limits.connection_timeout, served).await.is_err() {
+            metrics.web_refused(WebRefusal::TooSlow);
+            tracing::debug!("a web client was too slow");
+        }
     }
-}
 
-fn app(web: Web) -> Router {
-    Router::new()
-        .route("/", get(landing))
-        .route(&web.telemetry_path.clone(), get(metrics))
-        .route("/-/healthy", get(|| async { "Telltale is healthy.\n" }))
-        .route("/-/ready", get(ready))
-        .with_state(web)
-}
-
-/// The metrics, in the format and encoding that the scraper asks for.
-async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let format = Format::of_accept(header(ACCEPT).unwrap_or_default());
-    let zipped = accepts_gzip(header(ACCEPT_ENCODING).unwrap_or_default());
-    // Ten thousand series take tens of milliseconds, which a worker must not be held for.
-    let encoded = spawn_blocking(move || {
-        let text = web.metrics.encode(format).into_bytes();
-        if zipped { gzip(&text) } else { Ok(text) }
-    });
-    let body = match encoded.await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) => return broken(&error),
-        Err(error) => return broken(&error),
-    };
-    let mut response = ([(CONTENT_TYPE, format.content_type())], body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-    if zipped {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let app = TowerToHyperService::new(self.app.clone());
+        let service = service_fn(|request| {
+            self.asked.store(true, Ordering::Relaxed);
+            app.call(request)
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .max_buf_size(REQUEST_BYTES_MAX)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        match served.await {
+            Ok(()) => {}
+            Err(error) if error.is_timeout() => self.metrics.web_refused(WebRefusal::TooSlow),
+            Err(error) => tracing::debug!("a web client went away: {error}"),
+        }
     }
-    response
-}
-
-/// Whether an `Accept-Encoding` header names gzip, and does not forbid it.
-fn accepts_gzip(header: &str) -> bool {
-    header.split(',').any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let named = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-        let weight = parts.find_map(|part| part.strip_prefix("q="));
-        named && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f64| weight > 0.0))
-    })
-}
-
-fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
-    // Metrics repeat themselves so much that the fastest level makes them 20 times smaller.
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text)?;
-    encoder.finish()
-}
-
-fn broken(error: &dyn std::error::Error) -> Response {
-    tracing::error!("cannot encode the metrics: {error}");
-    let text = format!("cannot encode the metrics: {error}\n");
-    (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
-}
-
-async fn ready(State(web): State<Web>) -> (StatusCode, String) {
-    match &*web.readiness.borrow() {
-        Readiness::Ready => (StatusCode::OK, "Telltale is ready.\n".to_owned()),
-        Readiness::NotReady(reason) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("Telltale is not ready: {reason}\n"),
-        ),
-    }
-}
-
-async fn landing(State(web): State<Web>) -> Html<String> {
-    let state = match &*web.readiness.borrow() {
-        Readiness::Ready => "ready: all hooks are attached".to_owned(),
-        Readiness::NotReady(reason) => format!("not ready: {reason}"),
-    };
-    Html(format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
-         <title>Telltale</title></head>\n<body>\n<h1>Telltale</h1>\n\
-         <p>Which AI tools on this host talk to whom.</p>\n\
-         <p>Version {}, {}.</p>\n<ul>\n\
-         <li><a href=\"{}\">Metrics</a></li>\n\
-         <li><a href=\"/-/healthy\">Healthy</a></li>\n\
-         <li><a href=\"/-/ready\">Ready</a></li>\n</ul>\n</body>\n</html>\n",
-        escape(&web.version),
-        escape(&state),
-        escape(&web.telemetry_path),
-    ))
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Read;
+    use std::path::Path;
 
     use flate2::read::GzDecoder;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
+    use rustls::RootCertStore;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use tokio::sync::watch;
+    use tokio_rustls::TlsConnector;
+
+    use super::pages::{About, Readiness};
+    use super::web_config::WebConfigFile;
     use super::*;
     use crate::metrics::BuildInfo;
 
     /// As [`LIMITS`], with less patience.
     const QUICK: Limits = Limits {
         connections: 2,
+        grace: Duration::from_millis(50),
         header_timeout: Duration::from_millis(200),
         connection_timeout: Duration::from_millis(400),
     };
@@ -292,9 +299,14 @@ mod tests {
         readiness: watch::Sender<Readiness>,
         stop: oneshot::Sender<()>,
         task: tokio::task::JoinHandle<()>,
+        metrics: Arc<Metrics>,
     }
 
     async fn start(limits: Limits) -> Server {
+        start_with(limits, None).await
+    }
+
+    async fn start_with(limits: Limits, config: Option<&Path>) -> Server {
         let build = BuildInfo {
             version: "<1>".into(),
             ..BuildInfo::default()
@@ -308,11 +320,16 @@ mod tests {
             listeners[0].local_addr().unwrap(),
             listeners[1].local_addr().unwrap(),
         );
-        let web = Web {
-            metrics,
-            telemetry_path: "/metrics".into(),
+        let about = About {
             version: build.version,
+            ..About::default()
+        };
+        let web = Web {
+            metrics: Arc::clone(&metrics),
+            telemetry_path: "/metrics".into(),
+            about: Arc::new(about),
             readiness: receiver,
+            config: config.map(|path| Arc::new(WebConfigFile::open(path).unwrap())),
         };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve_within(limits, listeners, web, async {
@@ -324,6 +341,7 @@ mod tests {
             readiness,
             stop,
             task,
+            metrics,
         }
     }
 
@@ -375,14 +393,11 @@ mod tests {
         );
         let landing = get("/").await;
         assert_answer(&landing, "200", "href=\"/metrics\"");
-        assert_answer(
-            &landing,
-            "200",
-            "Version &lt;1&gt;, not ready: connect4 is not attached: &lt;",
-        );
+        assert_answer(&landing, "200", "connect4 is not attached: &lt;no BTF");
         server.readiness.send(Readiness::Ready).unwrap();
         assert_answer(&get("/-/ready").await, "200", "ready");
-        assert_answer(&get("/").await, "200", "all hooks are attached");
+        assert_answer(&get("/").await, "200", "Coverage is incomplete");
+        assert_answer(&get("/status").await, "200", "\"coverage\"");
         assert_answer(&get("/etc/passwd").await, "404", "");
         let post = ask(server.second_address, "POST /metrics HTTP/1.1").await;
         assert_answer(&post, "405", "");
@@ -413,20 +428,6 @@ mod tests {
         GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
         assert!(text.contains("\ntelltale_build_info{"), "{text}");
         assert!(!text.contains("# EOF"));
-    }
-
-    #[test]
-    fn gzip_is_sent_to_who_asks_for_it() {
-        for (header, expect) in [
-            ("gzip", true),
-            ("deflate, GZIP;q=0.1", true),
-            ("", false),
-            ("identity", false),
-            ("gzip;q=0", false),
-            ("*", false),
-        ] {
-            assert_eq!(accepts_gzip(header), expect, "{header:?}");
-        }
     }
 
     #[tokio::test]
@@ -521,5 +522,90 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("no such address"), "{error}");
+    }
+
+    /// A web configuration with TLS and a user, and the certificate to trust.
+    fn secured(folder: &Path) -> (std::path::PathBuf, CertificateDer<'static>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+        fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let text = format!(
+            "tls_server_config: {{cert_file: cert.pem, key_file: key.pem}}\n\
+             http_server_config: {{headers: {{X-Frame-Options: deny}}}}\n\
+             basic_auth_users: {{alice: {hash}}}\n"
+        );
+        let path = folder.join("web-config.yml");
+        fs::write(&path, text).unwrap();
+        (path, made.cert.der().clone())
+    }
+
+    #[tokio::test]
+    async fn with_a_web_configuration_only_its_users_are_answered_over_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, certificate) = secured(folder.path());
+        let server = start_with(LIMITS, Some(&path)).await;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(client));
+        let ask_as = async |user: &str| {
+            let stream = TcpStream::connect(server.address).await.unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut stream = connector.connect(name, stream).await.unwrap();
+            let user = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, user);
+            let request =
+                format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {user}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            answer
+        };
+        let answer = ask_as("alice:secret").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("x-frame-options: deny"), "{answer}");
+        let answer = ask_as("alice:wrong").await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+        assert!(answer.contains("www-authenticate: Basic"), "{answer}");
+        assert!(!answer.contains("telltale_"), "{answer}");
+        // Plain HTTP gets nothing.
+        let (head, _) = ask(server.address, "GET /metrics HTTP/1.1").await;
+        assert!(!head.contains("200"), "{head}");
+        let text = server.metrics.encode(crate::metrics::encode::Format::Text);
+        for reason in ["tls", "unauthorized"] {
+            let series = format!("telltale_web_refused_total{{reason=\"{reason}\"}} 1\n");
+            assert!(text.contains(&series), "no {series} in {text}");
+        }
+    }
+
+    /// More silent clients than there is room for, and none of them goes away.
+    #[tokio::test]
+    async fn silent_clients_make_room_at_once() {
+        let patient = Limits {
+            connections: 2,
+            grace: Duration::from_millis(50),
+            header_timeout: Duration::from_secs(60),
+            connection_timeout: Duration::from_secs(60),
+        };
+        let server = start(patient).await;
+        let mut silent = Vec::new();
+        for _ in 0..10 {
+            silent.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        let answer = timeout(
+            Duration::from_secs(5),
+            ask(server.address, "GET /-/healthy HTTP/1.1"),
+        );
+        assert_answer(&answer.await.unwrap(), "200", "healthy");
+        let text = server.metrics.encode(crate::metrics::encode::Format::Text);
+        assert!(
+            text.contains("telltale_web_refused_total{reason=\"no_request\"} 9\n"),
+            "{text}"
+        );
     }
 }
