@@ -32,8 +32,10 @@ pub const HOOK_WIRE: u32 = 10;
 pub const HOOK_SOCKET: u32 = 11;
 /// A TCP connection that a process of this host accepted from another of its processes.
 pub const HOOK_JOIN: u32 = 12;
+/// First bytes of a flow that leave the host.
+pub const HOOK_SAMPLE: u32 = 13;
 /// Number of hook rows.
-pub const HOOKS: u32 = 13;
+pub const HOOKS: u32 = 14;
 
 /// Names of the hook rows, in index order; the `hook` label of metrics.
 pub const HOOK_NAMES: [&str; HOOKS as usize] = [
@@ -50,6 +52,7 @@ pub const HOOK_NAMES: [&str; HOOKS as usize] = [
     "wire",
     "socket",
     "join",
+    "sample",
 ];
 
 /// The hook saw an operation.

@@ -26,4 +26,4 @@ pub mod program;
 pub mod record;
 
 /// Version of everything in this crate.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;

@@ -23,8 +23,30 @@ pub const SCRIPT_BYTES: usize = 4096;
 /// Bytes kept of a version: longer than any known one.
 pub const VERSION_BYTES: usize = 48;
 
-/// Bytes kept of one DNS message: the safe EDNS payload size of DNS Flag Day 2020.
-pub const DNS_BYTES: usize = 1232;
+/// Bytes kept of one DNS message: a few more than resolvers send in a datagram, and than any
+/// answer about one host has.
+pub const DNS_BYTES: usize = 4096;
+
+/// Bytes of a usual sample record: a TLS hello with a post-quantum key share (1.8 KiB), a QUIC or a
+/// DNS datagram.
+pub const SAMPLE_BYTES: usize = 2048;
+
+/// Bytes of a short sample record, so that most take little room in the ring: OpenSSL pads its
+/// hellos to 517 bytes; most requests and DNS messages are shorter.
+pub const SAMPLE_SHORT_BYTES: usize = 536;
+
+/// Bytes of a long sample record: half of a flow's share, as large hellos and HTTP fields take.
+pub const SAMPLE_LONG_BYTES: usize = 8192;
+
+/// Bytes sampled of one direction of a TCP connection: the longest TLS record.
+pub const SAMPLE_FLOW_BYTES: u32 = 16 << 10;
+
+/// Packets sampled of one direction of a TCP connection: a flight that fills the initial
+/// congestion window (10), and some that are sent again.
+pub const SAMPLE_TCP_PACKETS: u32 = 16;
+
+/// Datagrams sampled of one UDP flow: a QUIC hello takes up to 3, and may be sent twice.
+pub const SAMPLE_UDP_PACKETS: u32 = 6;
 
 /// Distinct (process, protocol, address, port) tuples counted at one time.
 pub const FLOWS_MAX: u32 = 65_536;
@@ -57,5 +79,5 @@ pub const CONTROL_RING_BYTES: u32 = 4 << 20;
 /// Detail ring: repeated opens and ends of flows.
 pub const DETAIL_RING_BYTES: u32 = 2 << 20;
 
-/// Payload ring: DNS messages.
-pub const PAYLOAD_RING_BYTES: u32 = 512 << 10;
+/// Payload ring: samples.
+pub const PAYLOAD_RING_BYTES: u32 = 1 << 20;

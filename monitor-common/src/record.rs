@@ -5,13 +5,14 @@
 //! ```text
 //!  0        8        12       16
 //!  +--------+--------+--------+-------------------+----------------------+
-//!  | time   | kind   | bytes  | fixed fields …    | tail (exec, dns only)|
+//!  | time   | kind   | bytes  | fixed fields …    | tail (some kinds)    |
 //!  +--------+--------+--------+-------------------+----------------------+
 //!   Header                     by kind             length in fixed fields
 //! ```
 //!
-//! The collector itself writes the kinds from [`KIND_FLOW_COUNTED`] up when it drains maps, so
-//! that a recording is complete and a replay needs nothing else.
+//! The collector itself writes the kinds from [`KIND_FLOW_COUNTED`] up, from what it drains from
+//! maps and finds in samples, so that a recording is complete and a replay needs nothing else.
+//! Samples themselves are in no recording: they are payload.
 
 use core::mem::size_of;
 
@@ -19,7 +20,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::counter::COUNTERS;
 use crate::flow::{FlowKey, ProcessKey, Remote};
-use crate::limits::{ARGS_BYTES, DNS_BYTES, NAME_BYTES, PATH_BYTES, SCRIPT_BYTES, VERSION_BYTES};
+use crate::limits::{
+    ARGS_BYTES, NAME_BYTES, PATH_BYTES, SAMPLE_BYTES, SAMPLE_LONG_BYTES, SAMPLE_SHORT_BYTES,
+    SCRIPT_BYTES, VERSION_BYTES,
+};
 
 /// [`ProcessForked`].
 pub const KIND_PROCESS_FORKED: u32 = 1;
@@ -31,8 +35,8 @@ pub const KIND_PROCESS_EXITED: u32 = 3;
 pub const KIND_FLOW_OPENED: u32 = 4;
 /// [`FlowEnded`].
 pub const KIND_FLOW_ENDED: u32 = 5;
-/// [`DnsMessage`].
-pub const KIND_DNS_MESSAGE: u32 = 6;
+/// [`SampleHead`].
+pub const KIND_SAMPLE: u32 = 6;
 /// [`FlowRedirected`].
 pub const KIND_FLOW_REDIRECTED: u32 = 7;
 /// [`SocketOpened`].
@@ -45,9 +49,12 @@ pub const KIND_FLOW_JOINED: u32 = 10;
 pub const KIND_FLOW_COUNTED: u32 = 64;
 /// [`KernelCounters`], written by the collector.
 pub const KIND_KERNEL_COUNTERS: u32 = 65;
-
 /// [`SelfChecked`], written by the collector.
 pub const KIND_SELF_CHECKED: u32 = 66;
+/// [`DnsHead`], written by the collector.
+pub const KIND_DNS_MESSAGE: u32 = 67;
+/// [`NameClaimed`], written by the collector.
+pub const KIND_NAME_CLAIMED: u32 = 68;
 
 /// First bytes of every record.
 #[repr(C)]
@@ -242,7 +249,62 @@ pub const END_FAILED: u32 = 2;
 /// The call failed before a packet could leave (no route, no free port): TCP never sent a SYN.
 pub const END_NEVER_SENT: u32 = 3;
 
-/// A DNS message over UDP: these fields, then `payload_bytes` of message from its header on.
+/// Bytes that a process sent or received, for names to be found in: these fields, then
+/// `sample_bytes` of payload.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SampleHead {
+    /// Kind [`KIND_SAMPLE`].
+    pub header: Header,
+    /// Who opened the socket.
+    pub process: ProcessKey,
+    /// The other end: of TCP, as the process asked for it; else as it is on the wire.
+    pub remote: Remote,
+    /// Socket cookie.
+    pub cookie: u64,
+    /// `HOOK_SAMPLE` or a `HOOK_DNS_` constant of [`crate::counter`]: what it is part of, and the
+    /// direction.
+    pub hook: u32,
+    /// TCP: place of the first byte in the stream, from its first byte of payload on. Else 0.
+    pub offset: u32,
+    /// Bytes in the tail, at most [`SAMPLE_LONG_BYTES`].
+    pub sample_bytes: u32,
+    /// Bytes that the datagram, or this piece of a segment, has on the wire.
+    pub wire_bytes: u32,
+}
+
+const _: () = assert!(size_of::<SampleHead>() == 80);
+
+/// A [`SampleHead`] with all the tail it may need, as the kernel reserves it. What lies behind
+/// `head.header.bytes` is not valid.
+#[repr(C)]
+pub struct Sample {
+    /// Fixed fields.
+    pub head: SampleHead,
+    /// The payload.
+    pub payload: [u8; SAMPLE_BYTES],
+}
+
+/// The same with a longer tail.
+#[repr(C)]
+pub struct SampleLong {
+    /// Fixed fields.
+    pub head: SampleHead,
+    /// The payload.
+    pub payload: [u8; SAMPLE_LONG_BYTES],
+}
+
+/// The same with a shorter tail.
+#[repr(C)]
+pub struct SampleShort {
+    /// Fixed fields.
+    pub head: SampleHead,
+    /// The payload.
+    pub payload: [u8; SAMPLE_SHORT_BYTES],
+}
+
+/// A DNS message that a process sent or received: these fields, then `payload_bytes` of message
+/// from its header on. Of what is no DNS message, nothing is kept.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct DnsHead {
@@ -250,13 +312,13 @@ pub struct DnsHead {
     pub header: Header,
     /// Who opened the socket.
     pub process: ProcessKey,
-    /// The other end of this packet, as it is on the wire: the resolver.
+    /// The other end, as in the sample: the resolver.
     pub remote: Remote,
     /// Socket cookie.
     pub cookie: u64,
     /// A `HOOK_DNS_` constant of [`crate::counter`]: the direction.
     pub hook: u32,
-    /// Bytes of the message that are in the tail, at most [`DNS_BYTES`].
+    /// Bytes of the message that are in the tail, at most [`crate::limits::DNS_BYTES`].
     pub payload_bytes: u16,
     /// Bytes that the message has on the wire.
     pub message_bytes: u16,
@@ -264,14 +326,68 @@ pub struct DnsHead {
 
 const _: () = assert!(size_of::<DnsHead>() == 72);
 
-/// A [`DnsHead`] with all the tail it may need, as the kernel reserves it.
+/// What was found in the first bytes of a flow: these fields, then `name_bytes` of the name or
+/// address that the client claims to speak to, in its canonical form.
 #[repr(C)]
-pub struct DnsMessage {
-    /// Fixed fields.
-    pub head: DnsHead,
-    /// The message; only `payload_bytes` of it are valid.
-    pub payload: [u8; DNS_BYTES],
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct NameClaimed {
+    /// Kind [`KIND_NAME_CLAIMED`].
+    pub header: Header,
+    /// Who opened the socket.
+    pub process: ProcessKey,
+    /// The other end: of TCP, as the process asked for it; else as it is on the wire.
+    pub remote: Remote,
+    /// Socket cookie.
+    pub cookie: u64,
+    /// A `PROTOCOL_` constant.
+    pub protocol: u32,
+    /// A `CLAIM_` constant, or the number of a reason behind [`CLAIM_INCOMPLETE`] or
+    /// [`CLAIM_INVALID`].
+    pub outcome: u32,
+    /// `HELLO_` flags.
+    pub flags: u32,
+    /// The port that a proxy is asked for; 0 if none.
+    pub port: u16,
+    /// Bytes in the tail.
+    pub name_bytes: u16,
 }
+
+const _: () = assert!(size_of::<NameClaimed>() == 80);
+
+/// The first bytes are of no protocol that is known, or missing.
+pub const PROTOCOL_UNKNOWN: u32 = 0;
+/// TLS over TCP.
+pub const PROTOCOL_TLS: u32 = 1;
+/// QUIC.
+pub const PROTOCOL_QUIC: u32 = 2;
+/// HTTP/1 to a server.
+pub const PROTOCOL_HTTP: u32 = 3;
+/// `CONNECT` to an HTTP proxy.
+pub const PROTOCOL_HTTP_CONNECT: u32 = 4;
+/// A request for another server to an HTTP proxy.
+pub const PROTOCOL_HTTP_FORWARD: u32 = 5;
+/// SOCKS 4 or 5.
+pub const PROTOCOL_SOCKS: u32 = 6;
+
+/// There is a name, or an address.
+pub const CLAIM_NAMED: u32 = 0;
+/// The protocol was understood, and the client names nobody.
+pub const CLAIM_UNNAMED: u32 = 1;
+/// No protocol that carries names.
+pub const CLAIM_NOT_RECOGNISED: u32 = 2;
+/// The client sent two different things at one place of the stream.
+pub const CLAIM_CONTRADICTED: u32 = 3;
+/// No room to look any further.
+pub const CLAIM_EVICTED: u32 = 4;
+/// The client did not get to its name; the reasons follow.
+pub const CLAIM_INCOMPLETE: u32 = 0x100;
+/// What stands where the name should be is none; the reasons follow.
+pub const CLAIM_INVALID: u32 = 0x200;
+
+/// There is an Encrypted Client Hello, which may hide another name.
+pub const HELLO_ECH: u32 = 1 << 0;
+/// The client offers to speak DNS over this connection (ALPN `dot` or `doq`).
+pub const HELLO_DNS: u32 = 1 << 1;
 
 /// A flow's packets go elsewhere than its process asked: address translation, a program that
 /// rewrites addresses, or a source route.

@@ -30,8 +30,13 @@ use crate::{
     emit,
     flows::{self, has_ports},
     kernel::{self, Address},
-    maps::{MPTCP_OPENERS, SOCKET_CONNECTED, SOCKET_REPORTED, Socket, socket, socket_or_insert},
+    maps::{
+        MPTCP_OPENERS, SOCKET_CONNECTED, SOCKET_REPORTED, Sampled, Socket, socket,
+        socket_or_insert, watched,
+    },
     offsets,
+    packet::UDP,
+    sample,
 };
 
 /// Let the call go on: this program only watches.
@@ -110,6 +115,11 @@ fn remote(sock_addr: *mut bpf_sock_addr, addr: [u32; 4]) -> Remote {
 
 #[inline(always)]
 fn opened(ctx: &SockAddrContext, hook: u32, call: Call, remote: Remote) -> i32 {
+    // `getaddrinfo()` connects UDP sockets to port 0 to learn which source address the kernel
+    // would choose. Nothing is sent; a packet to port 0 would be seen when it leaves.
+    if call == Call::Connect && remote.protocol == UDP && remote.port == 0 {
+        return ALLOW;
+    }
     emit::attempted(hook);
     let sock_addr = ctx.sock_addr;
     let sk = field!(sock_addr.__bindgen_anon_1.sk);
@@ -193,11 +203,21 @@ fn remember(sk: *mut bpf_sock, record: &FlowOpened, call: Call, delivered: bool)
     match call {
         Call::Connect => {
             fresh.cookie = record.cookie;
-            fresh.flags = SOCKET_CONNECTED | if delivered { SOCKET_REPORTED } else { 0 };
+            let reported = if delivered { SOCKET_REPORTED } else { 0 };
+            fresh.flags = SOCKET_CONNECTED | reported | sample::wanted(&flow.remote, delivered);
             *socket = fresh;
         }
         // On a connected socket, a datagram to elsewhere changes nothing of the connection.
-        Call::Sendmsg if socket.flags & SOCKET_CONNECTED == 0 => socket.flow = flow,
+        Call::Sendmsg if socket.flags & SOCKET_CONNECTED == 0 => {
+            // A socket's first remote is told of watched processes as if each had its own socket.
+            let told = delivered || (socket.flow.remote.port == 0 && watched(&flow.process));
+            let wanted = sample::wanted(&flow.remote, told);
+            if wanted != 0 {
+                socket.flags |= wanted;
+                socket.sent = Sampled::NOTHING;
+            }
+            socket.flow = flow;
+        }
         Call::Sendmsg => {}
     }
 }

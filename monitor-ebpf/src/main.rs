@@ -4,9 +4,10 @@
 //! and the counters that prove the books balance. This crate knows no tool, no name, no rule.
 //!
 //! One file is one hook family: [`process`] (fork, exec, exit, and the iterator over what was
-//! there before), [`connect`] (connect and datagrams with an address), [`sock_end`] (how flows
-//! end), [`dns`] (DNS messages). [`kernel`] wraps what needs `unsafe`, [`maps`] holds every map,
-//! [`emit`] keeps the books, [`offsets`] is filled in by the loader from the kernel's BTF.
+//! there before), [`connect`] (connect and datagrams with an address), [`socket`] (who opens
+//! sockets, how flows end), [`packet`] (where packets go) with [`sample`] (first bytes and DNS
+//! messages). [`kernel`] wraps what needs `unsafe`, [`maps`] holds every map, [`emit`] keeps the
+//! books, [`offsets`] is filled in by the loader from the kernel's BTF.
 #![no_std]
 #![no_main]
 #![allow(
@@ -28,6 +29,7 @@ mod maps;
 mod offsets;
 mod packet;
 mod process;
+mod sample;
 mod send;
 mod socket;
 

@@ -26,7 +26,7 @@ pub static CONTROL: RingBuf = RingBuf::with_byte_size(limits::CONTROL_RING_BYTES
 #[map]
 pub static DETAIL: RingBuf = RingBuf::with_byte_size(limits::DETAIL_RING_BYTES, 0);
 
-/// DNS messages. Written by `dns`.
+/// Samples. Written by `sample`.
 #[map]
 pub static PAYLOAD: RingBuf = RingBuf::with_byte_size(limits::PAYLOAD_RING_BYTES, 0);
 
@@ -153,6 +153,38 @@ pub struct Socket {
     pub bytes_received: u64,
     /// `SOCKET_` flags.
     pub flags: u64,
+    /// What was sampled of what it sent since it was connected.
+    pub sent: Sampled,
+    /// The same of what it received.
+    pub received: Sampled,
+    /// TCP: answers of the server after which the client may still name its target.
+    pub answers_left: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// How much of one direction of a flow was sampled.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Sampled {
+    /// TCP: sequence number of the first byte of payload.
+    pub first_sequence: u32,
+    /// 1 if `first_sequence` is known.
+    pub started: u32,
+    /// Bytes handed over.
+    pub bytes: u32,
+    /// Packets looked at.
+    pub packets: u32,
+}
+
+impl Sampled {
+    /// Nothing yet.
+    pub const NOTHING: Sampled = Sampled {
+        first_sequence: 0,
+        started: 0,
+        bytes: 0,
+        packets: 0,
+    };
 }
 
 impl Socket {
@@ -173,6 +205,10 @@ impl Socket {
             bytes_sent: 0,
             bytes_received: 0,
             flags: 0,
+            sent: Sampled::NOTHING,
+            received: Sampled::NOTHING,
+            answers_left: 0,
+            reserved: 0,
         }
     }
 }
@@ -191,6 +227,10 @@ pub const SOCKET_CHECKED: u64 = 1 << 4;
 pub const SOCKET_FOUND: u64 = 1 << 5;
 /// TCP: a look was taken whether the peer of this accepted connection is on this host.
 pub const SOCKET_JOINED: u64 = 1 << 6;
+/// Its packets are sampled.
+pub const SOCKET_SAMPLED: u64 = 1 << 7;
+/// TCP: the remote is a resolver, so both directions are sampled.
+pub const SOCKET_DNS: u64 = 1 << 8;
 
 /// The monitor's record of a socket, if it has one.
 #[inline(always)]

@@ -4,10 +4,11 @@
 //! any context (net/core/filter.c `__cgroup_bpf_run_filter_skb`; since 4.10). Egress runs in
 //! `ip_finish_output`, after address translation. Who sends or receives comes from the socket's
 //! own record. Out: [`FlowOpened`] for flows that no call announced (raw, ping, SCTP, accepted,
-//! unowned), [`FlowRedirected`], byte counts of all but TCP, and [`DnsMessage`] records.
+//! unowned), [`FlowRedirected`], byte counts of all but TCP, and what `sample` hands over.
 //! Nothing is parsed here beyond IP and transport headers.
 //!
-//! A TCP connection is checked once: after that a packet costs one look-up in its socket.
+//! A TCP connection is checked once, and sampled until its server answers: after that a packet
+//! costs one look-up in its socket.
 //!
 //! Missed: packets without a full socket: forwarded ones, packet sockets, TIME_WAIT answers.
 
@@ -21,42 +22,33 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use monitor_common::{
-    counter::{
-        DELIVERED, DROPPED_RING_FULL, DROPPED_UNREADABLE, HOOK_DNS_EGRESS, HOOK_DNS_INGRESS,
-        HOOK_WIRE,
-    },
+    counter::{HOOK_DNS_EGRESS, HOOK_DNS_INGRESS, HOOK_WIRE},
     flow::{FlowKey, ProcessKey, Remote},
-    limits::{DNS_BYTES, IPV6_EXTENSIONS},
-    record::{
-        self, DnsHead, DnsMessage, FLOW_ACCEPTED, FLOW_FOUND, FLOW_UNOWNED, FlowOpened,
-        FlowRedirected,
-    },
+    limits::IPV6_EXTENSIONS,
+    record::{self, FLOW_ACCEPTED, FLOW_FOUND, FLOW_UNOWNED, FlowOpened, FlowRedirected},
 };
 
 use crate::{
     emit,
     flows::{self, has_ports},
-    join, kernel,
+    join,
     maps::{
-        CONTROL, PAYLOAD, SOCKET_CHECKED, SOCKET_CONNECTED, SOCKET_FOUND, SOCKET_JOINED, Socket,
-        socket,
+        CONTROL, SOCKET_CHECKED, SOCKET_CONNECTED, SOCKET_FOUND, SOCKET_JOINED, SOCKET_SAMPLED,
+        Socket, socket,
     },
+    sample,
 };
 
 /// `IPPROTO_TCP`.
-const TCP: u16 = 6;
+pub const TCP: u16 = 6;
 /// `IPPROTO_UDP`.
-const UDP: u16 = 17;
+pub const UDP: u16 = 17;
 /// `TCP_LISTEN` of `enum tcp_state`, include/net/tcp_states.h.
 const LISTEN: u32 = 10;
-/// The DNS port.
-const DNS_PORT: u16 = 53;
 /// Length of an IPv6 header without extensions.
 const IPV6_HEADER: u32 = 40;
 /// Length of a UDP header.
 const UDP_HEADER: u32 = 8;
-/// Length of a DNS header: nothing shorter is DNS.
-const DNS_HEADER: u32 = 12;
 /// Let the packet go on: this program only watches.
 const PASS: i32 = 1;
 
@@ -66,7 +58,7 @@ pub fn packet_egress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
     let socket = owner(skb);
     if let Some(socket) = &socket
-        && socket.flags & SOCKET_CHECKED != 0
+        && socket.flags & (SOCKET_CHECKED | SOCKET_SAMPLED) == SOCKET_CHECKED
     {
         return PASS;
     }
@@ -87,6 +79,11 @@ pub fn packet_ingress(ctx: SkBuffContext) -> i32 {
         // Bytes are counted by the kernel itself, exactly.
         if socket.flags & (SOCKET_CONNECTED | SOCKET_JOINED) == 0 {
             first_arrives(skb, socket);
+        } else if socket.flags & SOCKET_SAMPLED != 0
+            && let Some(packet) = parse(skb, Direction::Ingress)
+            && packet.remote.protocol == TCP
+        {
+            sample::received(skb, &packet, socket);
         }
         return PASS;
     }
@@ -103,13 +100,13 @@ enum Direction {
 }
 
 /// What is known of a packet.
-struct Packet {
+pub struct Packet {
     /// The other end, as in the headers.
-    remote: Remote,
+    pub remote: Remote,
     /// Where the transport header starts.
-    transport: u32,
+    pub transport: u32,
     /// Bytes after the IP headers.
-    length: u32,
+    pub length: u32,
 }
 
 /// The record of the packet's socket.
@@ -220,8 +217,9 @@ fn leaves(skb: *mut __sk_buff, packet: &Packet, socket: Option<&mut Socket>) {
         .as_ref()
         .map(|socket| socket.flow.process)
         .unwrap_or_default();
-    if packet.remote.protocol == UDP && packet.remote.port == DNS_PORT {
-        sample(skb, HOOK_DNS_EGRESS, packet, process);
+    let message = packet.remote.protocol == UDP && sample::is_dns(packet.remote.port);
+    if message {
+        sample::dns(skb, HOOK_DNS_EGRESS, packet, &process);
     }
     let Some(socket) = socket else {
         // Bare acknowledgements and resets answer for sockets that are gone.
@@ -232,6 +230,13 @@ fn leaves(skb: *mut __sk_buff, packet: &Packet, socket: Option<&mut Socket>) {
         }
         return;
     };
+    let same_protocol = packet.remote.protocol == socket.flow.remote.protocol;
+    if socket.flags & SOCKET_SAMPLED != 0 && same_protocol && !message {
+        sample::sent(skb, packet, socket);
+        if socket.flags & SOCKET_CHECKED != 0 {
+            return;
+        }
+    }
     let connected = socket.flags & SOCKET_CONNECTED != 0;
     if packet.remote.protocol == TCP && socket.flow.remote.protocol == TCP {
         if !connected && tcp(skb, packet).is_some_and(|segment| segment.answers_a_call()) {
@@ -250,9 +255,13 @@ fn leaves(skb: *mut __sk_buff, packet: &Packet, socket: Option<&mut Socket>) {
 }
 
 /// What matters of a TCP header: RFC 9293 section 3.1.
-struct Segment {
-    flags: u8,
-    payload: u32,
+pub struct Segment {
+    /// Sequence number of the segment's first byte.
+    pub sequence: u32,
+    /// `TH_` flags.
+    pub flags: u8,
+    /// Bytes of payload.
+    pub payload: u32,
 }
 
 impl Segment {
@@ -270,10 +279,12 @@ impl Segment {
 }
 
 #[inline(always)]
-fn tcp(skb: *mut __sk_buff, packet: &Packet) -> Option<Segment> {
+pub fn tcp(skb: *mut __sk_buff, packet: &Packet) -> Option<Segment> {
+    let sequence = u32::from_be(load::<u32>(skb, packet.transport + 4)?);
     let [offset, flags] = load::<[u8; 2]>(skb, packet.transport + 12)?;
     let header = u32::from(offset >> 4) * 4;
     Some(Segment {
+        sequence,
         flags,
         payload: packet.length.saturating_sub(header),
     })
@@ -425,64 +436,9 @@ fn arrives(skb: *mut __sk_buff, packet: &Packet, socket: &mut Socket) {
         };
         flows::add_bytes(&key, 0, payload(packet));
     }
-    if packet.remote.protocol == UDP && packet.remote.port == DNS_PORT {
-        sample(skb, HOOK_DNS_INGRESS, packet, socket.flow.process);
+    if packet.remote.protocol == UDP && sample::is_dns(packet.remote.port) {
+        sample::dns(skb, HOOK_DNS_INGRESS, packet, &socket.flow.process);
     }
-}
-
-/// Hands over a DNS message. What is too short for one is none.
-#[inline(always)]
-fn sample(skb: *mut __sk_buff, hook: u32, packet: &Packet, process: ProcessKey) {
-    if packet.length < UDP_HEADER + DNS_HEADER {
-        return;
-    }
-    emit::attempted(hook);
-    let outcome = copy(skb, hook, packet, process);
-    emit::outcome(hook, outcome);
-}
-
-// A call of its own: inlined, it would not fit on the 512 bytes of stack.
-#[inline(never)]
-fn copy(skb: *mut __sk_buff, hook: u32, packet: &Packet, process: ProcessKey) -> u32 {
-    let message_bytes = packet.length.saturating_sub(UDP_HEADER);
-    let payload_bytes = message_bytes.min(DNS_BYTES as u32);
-    let Some(mut entry) = PAYLOAD.reserve::<DnsMessage>(0) else {
-        return DROPPED_RING_FULL;
-    };
-    let message = entry.as_mut_ptr();
-    // SAFETY: `entry` is memory of a `DnsMessage`, written before it is submitted.
-    unsafe {
-        (*message).head = DnsHead {
-            header: emit::header::<DnsMessage>(record::KIND_DNS_MESSAGE),
-            process,
-            remote: packet.remote,
-            cookie: cookie(skb),
-            hook,
-            payload_bytes: payload_bytes as u16,
-            message_bytes: message_bytes as u16,
-        };
-    }
-    let (least, most) = (u64::from(DNS_HEADER), DNS_BYTES as u64);
-    let Some(copied) = kernel::within(u64::from(payload_bytes), least, most) else {
-        entry.discard(emit::NO_WAKEUP);
-        return DROPPED_UNREADABLE; // Cannot be, but the verifier wants to see it.
-    };
-    // SAFETY: `copied` is at most the payload's size; the helper checks the packet.
-    let result = unsafe {
-        let payload = (&raw mut (*message).payload).cast();
-        bpf_skb_load_bytes(
-            skb.cast(),
-            packet.transport + UDP_HEADER,
-            payload,
-            copied as u32,
-        )
-    };
-    if result != 0 {
-        entry.discard(emit::NO_WAKEUP);
-        return DROPPED_UNREADABLE;
-    }
-    entry.submit(emit::NO_WAKEUP);
-    DELIVERED
 }
 
 #[inline(always)]

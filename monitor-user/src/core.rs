@@ -2,15 +2,18 @@
 //!
 //! In: decoded [`event::Event`]s and the time. Out: [`report::Effect`]s.
 //! Inside, imports run one way:
-//! `collector → alert → policy → attribute → {process, flow, names, catalog}`, `event → wire`.
+//! `collector → alert → policy → attribute → {process, flow, names, catalog}`,
+//! `{names, sample} → event → claim → wire`.
 
 pub mod alert;
 pub mod attribute;
 pub mod catalog;
+pub mod claim;
 pub mod clients;
 pub mod collector;
 pub mod coverage;
 pub mod event;
+mod fair;
 #[cfg(test)]
 mod fixture;
 pub mod flow;
@@ -18,5 +21,6 @@ pub mod names;
 pub mod policy;
 pub mod process;
 pub mod report;
+pub mod sample;
 pub mod told;
 pub mod wire;

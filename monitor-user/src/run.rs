@@ -330,6 +330,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     };
     let options = Options {
         report_all: prepared.config.events.scope == EventsScope::All,
+        ..Options::default()
     };
     let live = Live::start(&host, options).map_err(|error| {
         // Said only after the kernel refused: some kernels are content with CAP_SYS_ADMIN alone.

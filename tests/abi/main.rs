@@ -14,8 +14,8 @@ use monitor_common::counter::{self, COUNTERS};
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey, Remote};
 use monitor_common::record::{
     self, DnsHead, FlowCounted, FlowEnded, FlowJoined, FlowOpened, FlowRedirected, Header,
-    KernelCounters, OverBudget, ProcessExecuted, ProcessExited, ProcessForked, SelfChecked,
-    SocketOpened,
+    KernelCounters, NameClaimed, OverBudget, ProcessExecuted, ProcessExited, ProcessForked,
+    SampleHead, SelfChecked, SocketOpened,
 };
 use telltale::core::event::{BootNs, DecodeError, Event, Hook, Outcome, Protocol};
 use zerocopy::IntoBytes;
@@ -68,6 +68,16 @@ fn records() -> Vec<(u32, Vec<u8>)> {
         message_bytes: 12,
         ..DnsHead::default()
     };
+    let name = b"api.example";
+    let claimed = NameClaimed {
+        header: header::<NameClaimed>(record::KIND_NAME_CLAIMED, name.len()),
+        process: PROCESS,
+        remote: REMOTE,
+        protocol: record::PROTOCOL_TLS,
+        outcome: record::CLAIM_NAMED,
+        name_bytes: 11,
+        ..NameClaimed::default()
+    };
     let counters = KernelCounters {
         header: header::<KernelCounters>(record::KIND_KERNEL_COUNTERS, 0),
         values: [7; COUNTERS as usize],
@@ -84,6 +94,10 @@ fn records() -> Vec<(u32, Vec<u8>)> {
         (
             record::KIND_DNS_MESSAGE,
             [dns.as_bytes(), &payload].concat(),
+        ),
+        (
+            record::KIND_NAME_CLAIMED,
+            [claimed.as_bytes(), name].concat(),
         ),
         (record::KIND_FLOW_COUNTED, counted().as_bytes().to_vec()),
         (record::KIND_KERNEL_COUNTERS, counters.as_bytes().to_vec()),
@@ -149,10 +163,10 @@ fn counted() -> FlowCounted {
 }
 
 #[test]
-fn sizes_are_those_of_version_3() {
+fn sizes_are_those_of_version_4() {
     assert_eq!(
         monitor_common::ABI_VERSION,
-        3,
+        4,
         "a new version needs new figures here"
     );
     let sizes = [
@@ -167,6 +181,8 @@ fn sizes_are_those_of_version_3() {
         (size_of::<FlowOpened>(), 96),
         (size_of::<FlowEnded>(), 112),
         (size_of::<DnsHead>(), 72),
+        (size_of::<SampleHead>(), 80),
+        (size_of::<NameClaimed>(), 80),
         (size_of::<FlowRedirected>(), 88),
         (size_of::<SocketOpened>(), 48),
         (size_of::<OverBudget>(), 40),
@@ -215,6 +231,7 @@ fn every_kind_decodes_to_its_event() {
         "flow_opened",
         "flow_ended",
         "dns_message",
+        "name_claimed",
         "flow_counted",
         "kernel_counters",
     ];
@@ -252,7 +269,7 @@ fn flows_have_plain_addresses_and_named_outcomes() {
 
 #[test]
 fn unknown_kinds_and_values_are_errors() {
-    for kind in [0, 11, 63, 67, u32::MAX] {
+    for kind in [0, record::KIND_SAMPLE, 63, 127, u32::MAX] {
         let header = Header {
             time_ns: 1,
             kind,

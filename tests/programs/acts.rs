@@ -17,7 +17,10 @@ pub const EXIT_STATUS: i32 = 7;
 pub const CHILD_ARGS: [&str; 4] = ["sh", "-c", "exit 7", "an argument"];
 
 /// What is said over each TCP connection.
-pub const GREETING: &[u8] = b"hello";
+pub const GREETING: &[u8] = b"GET / HTTP/1.1\r\nHost: named.test\r\n\r\n";
+
+/// Whom it names.
+pub const GREETED: &str = "named.test";
 
 /// What is answered.
 pub const REPLY: &[u8] = b"you too";

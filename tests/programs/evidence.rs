@@ -6,12 +6,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 
+use telltale::core::claim::Claim;
 use telltale::core::event::{
     Direction, DnsMessage, Event, FlowEnded, FlowOpened, Hook, Outcome, ProcessExecuted, Protocol,
     SocketKind,
 };
 
-use crate::acts::{Acts, CHILD_ARGS, DNS_ANSWER, DNS_QUERY, EXIT_STATUS, GREETING, REPLY};
+use crate::acts::{Acts, CHILD_ARGS, DNS_ANSWER, DNS_QUERY, EXIT_STATUS, GREETED, GREETING, REPLY};
 
 type Check = fn(&Acts, &[Event]) -> Result<(), String>;
 
@@ -40,6 +41,8 @@ pub const CHECKS: [(&str, Check); 15] = [
     }),
     ("packet_egress", |acts, events| {
         dns(acts, events, Direction::Egress, DNS_QUERY)?;
+        claimed(acts, events, acts.tcp4)?;
+        claimed(acts, events, acts.tcp6)?;
         echo(acts, events)
     }),
     ("packet_ingress", |acts, events| {
@@ -173,6 +176,23 @@ fn echo(acts: &Acts, events: &[Event]) -> Result<(), String> {
         ("protocol", open.remote.protocol == Protocol::Other(1)),
     ];
     all(&facts, open)
+}
+
+/// The name in the first bytes of a connection.
+fn claimed(acts: &Acts, events: &[Event], addr: SocketAddr) -> Result<(), String> {
+    let claimed = events.iter().find_map(|event| match event {
+        Event::NameClaimed(claimed) if claimed.remote.addr == addr => Some(claimed.as_ref()),
+        _ => None,
+    });
+    let claimed = claimed.ok_or_else(|| format!("no record of what was said to {addr}"))?;
+    let facts = [
+        ("process", claimed.process.tgid == acts.pid),
+        (
+            "name",
+            matches!(&claimed.claim, Claim::Named(named) if &*named.text() == GREETED),
+        ),
+    ];
+    all(&facts, claimed)
 }
 
 /// The connection that was there before the programs.

@@ -25,6 +25,7 @@ use monitor_common::program::PROGRAMS;
 use monitor_tests::binary::require_root;
 use monitor_tests::wait::{SOON, try_until};
 use telltale::core::event::Event;
+use telltale::core::sample::Samples;
 use telltale::host::{HostRoot, clock};
 use telltale::source::bpf::{self, Kernel, LoadError, Options, Probed};
 use telltale::source::cgroup2;
@@ -122,7 +123,11 @@ fn this_kernel() -> (u32, u32) {
 
 fn attached(report: &mut Report) -> Result<Kernel, String> {
     let cgroup = cgroup2::open_root(&HostRoot::default()).unwrap();
-    match Kernel::load(cgroup, Options { report_all: true }) {
+    let options = Options {
+        report_all: true,
+        ..Options::default()
+    };
+    match Kernel::load(cgroup, &options) {
         Ok(kernel) => {
             let there = report.values_mut().filter(|step| **step != Ok(NOT_THERE));
             there.for_each(|step| *step = Ok("attached"));
@@ -147,6 +152,7 @@ fn fired(
         .found_sockets()
         .map_or_else(|_| Vec::new(), |found| decode_all(&found));
     let acts = Acts::perform(older);
+    let mut samples = Samples::default();
     events.extend(decode_all(&kernel.found_processes().unwrap()));
     for (program, check) in CHECKS {
         if report.get(program) == Some(&Ok(NOT_THERE)) {
@@ -154,7 +160,11 @@ fn fired(
         }
         // A record may be in another ring, and other CPUs may still be writing theirs.
         let seen = try_until(SOON / 10, || {
-            kernel.drain(|record| events.push(Event::decode(record).unwrap()));
+            kernel.drain(|record| {
+                samples.pass(record, &mut |record| {
+                    events.push(Event::decode(record).unwrap())
+                });
+            });
             check(&acts, &events).ok()
         });
         let step = seen.ok_or_else(|| check(&acts, &events).unwrap_err());

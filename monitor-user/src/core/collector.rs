@@ -162,6 +162,7 @@ impl Collector {
             Event::SocketOpened(event) => self.socket_opened(&event, now),
             Event::OverBudget(event) => self.over_budget(&event, now),
             Event::DnsMessage(event) => self.dns_message(&event),
+            Event::NameClaimed(_) => Vec::new(),
             Event::KernelCounters(event) => self.books(event, now),
             Event::SelfChecked(event) => self.self_checked(*event, now),
         };

@@ -11,6 +11,8 @@ use monitor_common::program::PROGRAMS;
 use monitor_common::record::{self, Header};
 use zerocopy::FromBytes;
 
+use super::claim::{self, Claim};
+
 /// Nanoseconds of `CLOCK_BOOTTIME`: the one clock of the core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootNs(pub u64);
@@ -105,6 +107,8 @@ pub enum Event {
     FlowJoined(FlowJoined),
     /// A DNS message passed a socket.
     DnsMessage(Box<DnsMessage>),
+    /// A client said whom it speaks to.
+    NameClaimed(Box<NameClaimed>),
     /// Flows that the kernel counted without a record each.
     FlowCounted(FlowCounted),
     /// The kernel's books.
@@ -396,6 +400,21 @@ pub struct DnsMessage {
     pub truncated: bool,
 }
 
+/// See [`record::NameClaimed`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct NameClaimed {
+    /// When.
+    pub time: BootNs,
+    /// Who opened the socket.
+    pub process: ProcessKey,
+    /// The other end: of TCP, as the process asked for it; else as on the wire.
+    pub remote: Endpoint,
+    /// On which socket.
+    pub cookie: SocketCookie,
+    /// What was said.
+    pub claim: Claim,
+}
+
 /// Direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -512,6 +531,7 @@ impl Event {
             record::KIND_OVER_BUDGET => decode_over_budget(time, bytes),
             record::KIND_FLOW_JOINED => decode_joined(time, bytes),
             record::KIND_DNS_MESSAGE => decode_dns(time, bytes),
+            record::KIND_NAME_CLAIMED => decode_claim(time, bytes),
             record::KIND_FLOW_COUNTED => decode_counted(time, bytes),
             record::KIND_KERNEL_COUNTERS => decode_counters(time, bytes),
             record::KIND_SELF_CHECKED => decode_self_checked(time, bytes),
@@ -533,6 +553,7 @@ impl Event {
             Event::OverBudget(event) => event.time,
             Event::FlowJoined(event) => event.time,
             Event::DnsMessage(event) => event.time,
+            Event::NameClaimed(event) => event.time,
             Event::FlowCounted(event) => event.time,
             Event::KernelCounters(event) => event.time,
             Event::SelfChecked(event) => event.time,
@@ -553,6 +574,7 @@ impl Event {
             Event::OverBudget(_) => "over_budget",
             Event::FlowJoined(_) => "flow_joined",
             Event::DnsMessage(_) => "dns_message",
+            Event::NameClaimed(_) => "name_claimed",
             Event::FlowCounted(_) => "flow_counted",
             Event::KernelCounters(_) => "kernel_counters",
             Event::SelfChecked(_) => "self_checked",
@@ -807,6 +829,23 @@ fn decode_dns(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
         direction,
         payload: payload.to_vec(),
         truncated: raw.message_bytes > raw.payload_bytes,
+    })))
+}
+
+fn decode_claim(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_NAME_CLAIMED;
+    let (raw, tail) = prefix::<record::NameClaimed>(kind, bytes)?;
+    let [name] = parts(kind, tail, [raw.name_bytes])?;
+    Ok(Event::NameClaimed(Box::new(NameClaimed {
+        time,
+        process: raw.process,
+        remote: raw.remote.into(),
+        cookie: SocketCookie(raw.cookie),
+        claim: claim::decode(&raw, name).map_err(|(field, value)| DecodeError::UnknownValue {
+            kind,
+            field,
+            value,
+        })?,
     })))
 }
 

@@ -16,13 +16,11 @@ use std::sync::Arc;
 
 use monitor_common::flow::ProcessKey;
 
-use self::fair::{Entry, FairTable, Owner, Removed};
 use super::event::{BootNs, Direction, DnsMessage, Endpoint, SocketCookie};
+use super::fair::{Entry, FairTable, Owner, Removed};
 use super::report::{DnsOutcome, Limit};
 use super::wire::dns::{self, AnswerData, Message, Question};
 use super::wire::{self, HostName};
-
-mod fair;
 
 /// A query is answered within this, or not at all: resolvers give up after 5 to 30 seconds.
 const QUERY_KEEP_SECONDS: u64 = 30;

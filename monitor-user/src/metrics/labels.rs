@@ -116,7 +116,7 @@ pub const NAME_SOURCE: Label =
 pub const HOOK: Label = Label::new(
     "hook",
     "`connect4`, `connect6`, `sendmsg4`, `sendmsg6`, `flow_end`, `dns_egress`, \
-             `dns_ingress`, `fork`, `exec`, `exit`, `wire`, `socket`, `join`",
+             `dns_ingress`, `fork`, `exec`, `exit`, `wire`, `socket`, `join`, `sample`",
 );
 /// Column of the kernel's books.
 pub const HOOK_OUTCOME: Label = Label::new(

@@ -15,7 +15,7 @@ use aya::programs::{
 use aya::{Ebpf, EbpfLoader};
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey};
 use monitor_common::program;
-use monitor_common::record::KernelCounters;
+use monitor_common::record::{Header, KernelCounters};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::btf::{Btf, BtfError};
@@ -128,10 +128,27 @@ pub enum LoadError {
 }
 
 /// What the operator chose that the kernel side must know.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Every flow of every process is wanted as a record, not only first sightings.
     pub report_all: bool,
+    /// The first bytes of flows are looked at for names.
+    pub sample_flows: bool,
+    /// Ports of resolvers; the first [`DNS_PORTS_MAX`] count.
+    pub dns_ports: Vec<u16>,
+}
+
+/// Ports that resolvers may be asked at.
+pub const DNS_PORTS_MAX: usize = 4;
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            report_all: false,
+            sample_flows: true,
+            dns_ports: vec![53],
+        }
+    }
 }
 
 /// The attached programs and their maps.
@@ -154,7 +171,7 @@ impl Kernel {
     /// # Errors
     ///
     /// [`LoadError`], whose text says what to do.
-    pub fn load(cgroup_root: OwnedFd, options: Options) -> Result<Kernel, LoadError> {
+    pub fn load(cgroup_root: OwnedFd, options: &Options) -> Result<Kernel, LoadError> {
         let mut ebpf = create(options)?;
         let btf = kernel_btf()?;
         let mut missing = Vec::new();
@@ -191,7 +208,7 @@ impl Kernel {
         // already in the rings that are read after it.
         for ring in [&mut self.payload, &mut self.detail, &mut self.control] {
             while let Some(record) = ring.next() {
-                each(&record);
+                each(whole(&record));
             }
         }
     }
@@ -310,6 +327,15 @@ impl Kernel {
     }
 }
 
+/// A record without the room behind it that was reserved and not used.
+fn whole(reserved: &[u8]) -> &[u8] {
+    let header = Header::read_from_prefix(reserved);
+    let bytes = header.map_or(usize::MAX, |(header, _)| {
+        usize::try_from(header.bytes).unwrap_or(usize::MAX)
+    });
+    reserved.get(..bytes).unwrap_or(reserved)
+}
+
 fn map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, LoadError>
 where
     T: TryFrom<Map>,
@@ -322,12 +348,21 @@ where
 }
 
 /// Creates the maps, with the offsets of this kernel written in.
-fn create(options: Options) -> Result<Ebpf, LoadError> {
+fn create(options: &Options) -> Result<Ebpf, LoadError> {
     let btf_bytes = std::fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
     let offsets = offsets::resolve(&Btf::parse(btf_bytes)?)?;
     let report_all = u32::from(options.report_all);
+    let sample_flows = u32::from(options.sample_flows);
+    // Two ports in each number.
+    let mut ports = [0_u32; DNS_PORTS_MAX / 2];
+    for (place, port) in options.dns_ports.iter().take(DNS_PORTS_MAX).enumerate() {
+        ports[place / 2] |= u32::from(*port) << (place % 2 * 16);
+    }
     let mut loader = EbpfLoader::new();
     loader.override_global("REPORT_ALL", &report_all, true);
+    loader.override_global("SAMPLE_FLOWS", &sample_flows, true);
+    loader.override_global("DNS_PORTS_A", &ports[0], true);
+    loader.override_global("DNS_PORTS_B", &ports[1], true);
     for (global, offset) in &offsets {
         loader.override_global(global, offset, true);
     }
@@ -360,7 +395,7 @@ pub struct Probed {
 ///
 /// What prevents even the maps.
 pub fn probe() -> Result<Vec<Probed>, LoadError> {
-    let mut ebpf = create(Options::default())?;
+    let mut ebpf = create(&Options::default())?;
     let btf = kernel_btf()?;
     let mut results = Vec::new();
     for (name, hook, need) in programs() {

@@ -21,6 +21,7 @@ use super::drain::Drain;
 use super::order::Order;
 use super::scripts::Scripts;
 use crate::core::event::BootNs;
+use crate::core::sample::Samples;
 use crate::host::HostRoot;
 use crate::host::clock;
 
@@ -50,6 +51,7 @@ pub struct Live {
     kernel: Kernel,
     order: Order,
     scripts: Scripts,
+    samples: Samples,
     drain: Drain,
     books_due: BootNs,
     sockets_due: BootNs,
@@ -68,11 +70,12 @@ impl Live {
     /// What is missing, and the remedy.
     pub fn start(host: &HostRoot, options: Options) -> anyhow::Result<Live> {
         let cgroup = super::cgroup2::open_root(host)?;
-        let kernel = Kernel::load(cgroup, options).map_err(|error: LoadError| error)?;
+        let kernel = Kernel::load(cgroup, &options).map_err(|error: LoadError| error)?;
         let mut live = Live {
             kernel,
             order: Order::default(),
             scripts: Scripts::start(host).context("cannot look up scripts")?,
+            samples: Samples::default(),
             drain: Drain::default(),
             books_due: BootNs(0),
             sockets_due: after(clock::now(), SOCKETS_INTERVAL),
@@ -167,6 +170,7 @@ impl Live {
             kernel,
             order,
             scripts,
+            samples,
             drain,
             canary,
             ..
@@ -179,9 +183,11 @@ impl Live {
         order.release(cutoff, |record| {
             drain.notice(record);
             if !canary.is_own(record) {
-                each(&scripts.complete(record), now);
+                let complete = scripts.complete(record);
+                samples.pass(&complete, &mut |record| each(record, now));
             }
         });
+        samples.sweep(now, &mut |record| each(record, now));
     }
 
     fn drain_flows(&mut self, now: BootNs, each: &mut impl FnMut(&[u8], BootNs)) {

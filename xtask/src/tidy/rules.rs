@@ -107,10 +107,11 @@ pub const RULES: [Rule; 8] = [
 
 /// The modules of the core, lowest first. A module may use those of earlier rows, not its own row.
 /// The tables (`process`, `flow`) keep what was decided, so they lie above who decides it.
-pub const CORE_ORDER: [&[&str]; 8] = [
+pub const CORE_ORDER: [&[&str]; 9] = [
     &["wire"],
+    &["claim", "fair"],
     &["event"],
-    &["names", "catalog", "clients", "coverage", "told"],
+    &["names", "catalog", "clients", "coverage", "told", "sample"],
     &["attribute"],
     &["process", "policy"],
     &["flow"],

@@ -10,7 +10,7 @@ use monitor_common::flow::ProcessKey;
 
 /// A process, whatever program it runs at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Owner {
+pub struct Owner {
     start_ns: u64,
     tgid: u32,
 }
@@ -26,22 +26,25 @@ impl From<ProcessKey> for Owner {
 
 /// An entry, and its place in the order of insertion.
 #[derive(Debug)]
-pub(super) struct Entry<V> {
+pub struct Entry<V> {
     /// Unique in the table; a later insertion has a greater one.
     pub order: u64,
+    /// What was put in.
     pub value: V,
 }
 
 /// An entry that is no longer in the table.
 #[derive(Debug)]
-pub(super) struct Removed<K, V> {
+pub struct Removed<K, V> {
+    /// Its key.
     pub key: K,
+    /// The rest.
     pub entry: Entry<V>,
 }
 
 /// See the top of this file.
 #[derive(Debug)]
-pub(super) struct FairTable<K, V> {
+pub struct FairTable<K, V> {
     per_owner: usize,
     total: usize,
     entries: BTreeMap<(Owner, K), Entry<V>>,
@@ -79,6 +82,7 @@ impl<K: Ord + Clone, V> FairTable<K, V> {
         self.sizes.len()
     }
 
+    /// The entry of this key.
     pub fn get(&self, owner: Owner, key: &K) -> Option<&Entry<V>> {
         self.entries.get(&(owner, key.clone()))
     }
@@ -103,6 +107,7 @@ impl<K: Ord + Clone, V> FairTable<K, V> {
         (order, evicted)
     }
 
+    /// Takes an entry out.
     pub fn remove(&mut self, owner: Owner, key: &K) -> Option<Removed<K, V>> {
         let ((_, key), entry) = self.entries.remove_entry(&(owner, key.clone()))?;
         self.ages.remove(&(owner, entry.order));
