@@ -38,7 +38,7 @@ use prometheus::proto::{LabelPair, Metric, MetricType};
 use crate::clock::WallClock;
 use crate::core::attribute::Role;
 use crate::core::event::{BootNs, DecodeError, Protocol};
-use crate::core::policy::Judgement;
+use crate::core::policy::judgement::Judgement;
 use crate::core::report::{
     Effect, FlowAction, FlowReport, FlowsCounted, Origin, OverBudgetReport, ProcessEnded,
     ProcessStarted, ProcessView, SocketReport,

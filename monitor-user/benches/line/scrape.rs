@@ -11,7 +11,7 @@ use telltale::clock::WallClock;
 use telltale::core::attribute::{Attribution, Role};
 use telltale::core::catalog::{Catalog, PURPOSES, Tool};
 use telltale::core::event::Event;
-use telltale::core::policy::Verdict;
+use telltale::core::policy::judgement::Verdict;
 use telltale::core::report::{Effect, FlowReport, ProcessView};
 use telltale::metrics::encode::Format;
 use telltale::metrics::{BuildInfo, Metrics};

@@ -37,7 +37,7 @@ use super::attribute::{Evidence, Role};
 use super::coverage::Gap;
 use super::event::{BootNs, Endpoint, SocketKind};
 use super::flow::JudgedFlow;
-use super::policy::{Judgement, Verdict, rule};
+use super::policy::judgement::{Judgement, Verdict, rule};
 use super::report::{AlertState, Limit, Origin, ProcessView};
 
 /// A tool's process has a socket that sends IP packets to any address.

@@ -32,7 +32,8 @@ use super::event::{
 };
 use super::flow::{FlowTable, JudgedFlow, NAMES_MAX, endpoint_name};
 use super::names::{NameCounts, NameEvidence, NameLimits, NameTable, Observed};
-use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError, Verdict};
+use super::policy::judgement::Verdict;
+use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError};
 use super::process::{Inserted, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, CoverageReport, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted,
@@ -664,7 +665,7 @@ mod tests {
         self, at, catalog, counted, ended, executed, exited, forked, found_socket, image, joined,
         next, opened, over_budget, redirected, resolved, tcp,
     };
-    use crate::core::policy::Judgement;
+    use crate::core::policy::judgement::Judgement;
     use crate::core::report::DnsOutcome;
 
     const NODE: &str = "/usr/bin/node";

@@ -18,7 +18,8 @@ use super::event::{
     ProcessForked, Protocol, SocketCookie, SocketKind, SocketOpened,
 };
 use super::names::{NameEvidence, NameLimits, NameSource};
-use super::policy::{Judgement, PolicyConfig, Verdict};
+use super::policy::PolicyConfig;
+use super::policy::judgement::{Judgement, Verdict};
 use super::report::{Origin, ProcessView};
 
 /// Alerts are told again each minute, and over after five.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::event::{BootNs, Endpoint, SocketCookie};
 use super::names::NameEvidence;
-use super::policy::Judgement;
+use super::policy::judgement::Judgement;
 use super::report::{Limit, ProcessView};
 
 /// Names kept of a flow's remote. Object stores have one per bucket, and whoever controls a zone
@@ -119,7 +119,7 @@ impl FlowTable {
 mod tests {
     use super::*;
     use crate::core::fixture::{at, judged, own, stranger, tcp};
-    use crate::core::policy::Verdict;
+    use crate::core::policy::judgement::Verdict;
 
     fn flow(addr: &str) -> JudgedFlow {
         JudgedFlow {

@@ -15,7 +15,7 @@ use super::event::{
     BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie, SocketKind,
 };
 use super::names::NameEvidence;
-use super::policy::{Judgement, Verdict};
+use super::policy::judgement::{Judgement, Verdict};
 
 /// One thing that happened, for metrics, alerts and the event log.
 #[derive(Clone, Debug, PartialEq)]

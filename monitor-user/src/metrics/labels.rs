@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::core::alert;
     use crate::core::event::SocketKind;
-    use crate::core::policy::Verdict;
+    use crate::core::policy::judgement::Verdict;
     use crate::metrics::outputs::WebRefusal;
 
     #[track_caller]

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::core::attribute::{Attribution, Role};
     use crate::core::event::{Endpoint, Protocol};
-    use crate::core::policy::{Judgement, Verdict};
+    use crate::core::policy::judgement::{Judgement, Verdict};
     use crate::core::report::FlowReport;
     use crate::metrics::encode::Format;
     use crate::metrics::fixture::{check, metrics, of_tool};

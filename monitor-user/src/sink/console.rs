@@ -16,7 +16,7 @@ use crate::clock::WallClock;
 use crate::core::alert::Severity;
 use crate::core::attribute::Role;
 use crate::core::event::{BootNs, Endpoint, Hook};
-use crate::core::policy::Verdict;
+use crate::core::policy::judgement::Verdict;
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowReport, Origin, OverBudgetReport,
     ProcessStarted, ProcessView, SocketReport,

@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::core::event::{BootNs, Outcome, Protocol, SocketKind};
-    use crate::core::policy::Verdict;
+    use crate::core::policy::judgement::Verdict;
     use crate::core::report::{AlertState, FlowReport, ProcessView, SocketReport};
     use crate::sink::fixture::{self, CLOCK};
     use crate::sink::is_unprintable;

@@ -22,7 +22,7 @@ use crate::core::event::{
     BootNs, CgroupId, Endpoint, ExeFile, Hook, Outcome, Protocol, SocketCookie, SocketKind,
 };
 use crate::core::names::{NameEvidence, NameSource};
-use crate::core::policy::{Judgement, Verdict};
+use crate::core::policy::judgement::{Judgement, Verdict};
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
     OverBudgetReport, ParentView, ProcessEnded, ProcessStarted, ProcessView, SocketReport,

@@ -15,7 +15,7 @@ use crate::clock::WallClock;
 use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::event::{BootNs, Endpoint, Hook, Outcome, Protocol};
 use crate::core::names::NameEvidence;
-use crate::core::policy::Judgement;
+use crate::core::policy::judgement::Judgement;
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, OverBudgetReport,
     ParentView, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
