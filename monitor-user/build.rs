@@ -4,7 +4,8 @@
 //! names (a rebuilt object, where the committed one cannot be reproduced); `catalog/tools/*.toml`
 //! and `catalog/services/*.toml`. Out, in `OUT_DIR`: a copy of the object, and
 //! `catalog_files.rs`, a list of names and texts in the order of the names. Also the object's
-//! digest, as `TELLTALE_EBPF_DIGEST`.
+//! digest, as `TELLTALE_EBPF_DIGEST`, and that of the sources that lay out what it leaves in the
+//! kernel, as `TELLTALE_LAYOUT_DIGEST`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -15,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
     embed_object(&manifest, &out)?;
+    digest_layout(&manifest)?;
     embed_catalog(&manifest.join("../catalog"), &out)?;
     Ok(())
 }
@@ -38,6 +40,39 @@ fn embed_object(manifest: &Path, out: &Path) -> Result<(), Box<dyn std::error::E
         .map(|byte| format!("{byte:02x}"))
         .collect();
     println!("cargo::rustc-env=TELLTALE_EBPF_DIGEST={digest}");
+    Ok(())
+}
+
+/// The sources that say how maps and records are laid out and what their fields mean.
+const LAYOUT: [&str; 6] = [
+    "monitor-common/src/counter.rs",
+    "monitor-common/src/flow.rs",
+    "monitor-common/src/limits.rs",
+    "monitor-common/src/record.rs",
+    "monitor-common/src/resume.rs",
+    "monitor-ebpf/src/maps.rs",
+];
+
+/// What an earlier build left in the kernel can be used if this digest is the same. Comments
+/// change nothing.
+fn digest_layout(manifest: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let mut digest = Sha256::new();
+    for name in LAYOUT {
+        let path = manifest.join("..").join(name);
+        println!("cargo::rerun-if-changed={}", path.display());
+        let text = fs::read_to_string(&path)?;
+        let lines = text.lines().map(str::trim);
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with("//")) {
+            digest.update(line);
+            digest.update("\n");
+        }
+    }
+    let digest: String = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    println!("cargo::rustc-env=TELLTALE_LAYOUT_DIGEST={digest}");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The kernel/user ABI: what `monitor-ebpf` writes and `monitor-user` reads, and nothing else.
 //!
 //! In: nothing. Out: record layouts ([`record`]), map keys and values ([`flow`]), counter
-//! indices ([`counter`]) and limits ([`limits`]).
+//! indices ([`counter`]), limits ([`limits`]) and what one monitor leaves for the next ([`resume`]).
 //!
 //! Rules, each of which prevents a class of bug:
 //!
@@ -24,6 +24,7 @@ pub mod flow;
 pub mod limits;
 pub mod program;
 pub mod record;
+pub mod resume;
 
 /// Version of everything in this crate.
 pub const ABI_VERSION: u32 = 4;

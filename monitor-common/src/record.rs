@@ -56,6 +56,15 @@ pub const KIND_DNS_MESSAGE: u32 = 67;
 /// [`NameClaimed`], written by the collector.
 pub const KIND_NAME_CLAIMED: u32 = 68;
 
+/// [`Resumed`], written by the collector.
+pub const KIND_RESUMED: u32 = 69;
+
+/// Whether a hook books a record of this kind as delivered. The others go with one that it does.
+#[must_use]
+pub const fn is_booked(kind: u32) -> bool {
+    kind < KIND_FLOW_COUNTED && kind != KIND_OVER_BUDGET && kind != KIND_FLOW_REDIRECTED
+}
+
 /// First bytes of every record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -490,9 +499,13 @@ pub struct SelfChecked {
     pub canary_ns: u64,
     /// Programs that are attached.
     pub attached: u64,
-    /// Programs that this kernel does not allow and the monitor does without.
+    /// Programs that this kernel does not allow and the monitor does without, and
+    /// [`MISSING_PINS`].
     pub missing: u64,
 }
+
+/// Not a program: the kernel side was to outlive the monitor, and cannot.
+pub const MISSING_PINS: u64 = 1 << 63;
 
 const _: () = assert!(size_of::<SelfChecked>() == 40);
 
@@ -504,4 +517,26 @@ pub struct KernelCounters {
     pub header: Header,
     /// Indexed by [`crate::counter::index`] and the `GAP_` constants.
     pub values: [u64; COUNTERS as usize],
+}
+
+/// The monitor took over from one that ran before it, whose programs went on without a reader.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Resumed {
+    /// Kind [`KIND_RESUMED`]. The time is the end of the interval.
+    pub header: Header,
+    /// When the monitor before was last known to have told everything, ns of `CLOCK_BOOTTIME`.
+    pub from_ns: u64,
+    /// Records that were waiting in the rings.
+    pub recovered: u64,
+    /// Records that the monitor before took out of the rings and may not have told, at most.
+    pub unread: u64,
+    /// Operations without a record that the monitor before read and may not have told, at most.
+    pub untold: u64,
+    /// Records of another layout, which were thrown away.
+    pub discarded: u64,
+    /// The kernel's counters at the start of the interval.
+    pub before: [u64; COUNTERS as usize],
+    /// The kernel's counters at its end.
+    pub after: [u64; COUNTERS as usize],
 }

@@ -29,6 +29,7 @@ use monitor_common::{
 use crate::{
     emit,
     flows::{self, has_ports},
+    generation,
     kernel::{self, Address},
     maps::{
         MPTCP_OPENERS, SOCKET_CONNECTED, SOCKET_REPORTED, Sampled, Socket, socket,
@@ -115,6 +116,9 @@ fn remote(sock_addr: *mut bpf_sock_addr, addr: [u32; 4]) -> Remote {
 
 #[inline(always)]
 fn opened(ctx: &SockAddrContext, hook: u32, call: Call, remote: Remote) -> i32 {
+    if !generation::is_current() {
+        return ALLOW;
+    }
     // `getaddrinfo()` connects UDP sockets to port 0 to learn which source address the kernel
     // would choose. Nothing is sent; a packet to port 0 would be seen when it leaves.
     if call == Call::Connect && remote.protocol == UDP && remote.port == 0 {

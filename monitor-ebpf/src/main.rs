@@ -23,6 +23,7 @@ mod connect;
 mod emit;
 mod files;
 mod flows;
+mod generation;
 mod join;
 mod kernel;
 mod maps;

@@ -9,13 +9,14 @@ use aya_ebpf::{
     },
     helpers::generated::bpf_sk_storage_get,
     macros::{btf_map, map},
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use monitor_common::{
     counter::COUNTERS as COUNTER_COUNT,
     flow::{FlowCounters, FlowKey, ProcessKey, Remote},
     limits,
     record::{EXEC_PATH_ROOM, ProcessExecuted},
+    resume::Checkpoint,
 };
 
 /// Process events and first sightings. Written by all hooks, read by the collector.
@@ -38,6 +39,19 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_CO
 /// the entries of processes that are gone. A HASH, never an LRU: evidence is not evicted.
 #[map]
 pub static FLOWS: HashMap<FlowKey, FlowCounters> = HashMap::with_max_entries(limits::FLOWS_MAX, 0);
+
+/// What of [`FLOWS`] was told. Written and deleted by the collector, for the one after it.
+#[map]
+pub static TOLD: HashMap<FlowKey, FlowCounters> =
+    HashMap::with_max_entries(limits::FLOWS_MAX, BPF_F_NO_PREALLOC);
+
+/// How far the collector came. Written by it, for the one after it.
+#[map]
+pub static CHECKPOINT: Array<Checkpoint> = Array::with_max_entries(1, 0);
+
+/// The number of the copy of these programs that works. Written by the loader.
+#[map]
+pub static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Processes whose every flow is wanted as a record. Key: the process with `exec_id` 0.
 /// Written by the collector and, for children, by the fork hook; deleted by the exit hook.

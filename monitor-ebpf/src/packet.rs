@@ -31,7 +31,7 @@ use monitor_common::{
 use crate::{
     emit,
     flows::{self, has_ports},
-    join,
+    generation, join,
     maps::{
         CONTROL, SOCKET_CHECKED, SOCKET_CONNECTED, SOCKET_FOUND, SOCKET_JOINED, SOCKET_SAMPLED,
         Socket, socket,
@@ -55,6 +55,9 @@ const PASS: i32 = 1;
 /// See the module's documentation.
 #[cgroup_skb]
 pub fn packet_egress(ctx: SkBuffContext) -> i32 {
+    if !generation::is_current() {
+        return PASS;
+    }
     let skb = ctx.skb.skb;
     let socket = owner(skb);
     if let Some(socket) = &socket
@@ -71,6 +74,9 @@ pub fn packet_egress(ctx: SkBuffContext) -> i32 {
 /// See the module's documentation.
 #[cgroup_skb]
 pub fn packet_ingress(ctx: SkBuffContext) -> i32 {
+    if !generation::is_current() {
+        return PASS;
+    }
     let skb = ctx.skb.skb;
     let Some(socket) = owner(skb) else {
         return PASS;

@@ -32,7 +32,7 @@ use monitor_common::{
 };
 
 use crate::{
-    budget, emit,
+    budget, emit, generation,
     kernel::{self, Address},
     maps::{CONTROL, ExecScratch, SCRATCH, WATCHED, watched},
     offsets,
@@ -42,6 +42,9 @@ use crate::{
 /// `kernel_clone`; runs as the parent.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    if !generation::is_current() {
+        return 0;
+    }
     let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
     if let (Some(parent), Some(child)) = (Address::new(parent), Address::new(child)) {
         forked(parent, child);
@@ -86,6 +89,9 @@ fn forked(parent: Address, child: Address) {
 /// instruction, so before any connection it can make.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
+    if !generation::is_current() {
+        return 0;
+    }
     emit::attempted(HOOK_EXEC);
     let delivered = Address::new(ctx.arg::<u64>(0)).and_then(executed);
     emit::outcome(HOOK_EXEC, delivered.unwrap_or(DROPPED_UNREADABLE));
@@ -288,6 +294,9 @@ fn append_args(mm: Address, scratch: &mut ExecScratch) {
 /// zombie. Two that end at the same moment may both be told: the second changes nothing.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    if !generation::is_current() {
+        return 0;
+    }
     if let Some(task) = Address::new(ctx.arg::<u64>(0)) {
         exited(task);
     }

@@ -17,6 +17,7 @@ use monitor_common::{
 use crate::{
     emit,
     files::{self, is_known, remember},
+    generation,
     kernel::{self, Address},
     maps::{CONTROL, Socket},
     offsets,
@@ -25,6 +26,9 @@ use crate::{
 /// See the module's documentation.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn send_length(ctx: BtfTracePointContext) -> i32 {
+    if !generation::is_current() {
+        return 0;
+    }
     let sk = ctx.arg::<*mut u8>(0);
     if let Some(address) = Address::new(sk as u64) {
         sent(sk, address);

@@ -28,7 +28,7 @@ use monitor_common::{
 };
 
 use crate::{
-    emit, flows,
+    emit, flows, generation,
     kernel::{self, Address},
     maps::{
         CONTROL, DETAIL, MPTCP_OPENERS, SOCKET_CONNECTED, SOCKET_ENDED, SOCKET_FOUND,
@@ -61,7 +61,9 @@ macro_rules! field {
 /// See the module's documentation.
 #[cgroup_sock(sock_create)]
 pub fn sock_create(ctx: SockContext) -> i32 {
-    created(ctx.sock);
+    if generation::is_current() {
+        created(ctx.sock);
+    }
     ALLOW
 }
 
@@ -111,6 +113,9 @@ fn created(sock: *mut bpf_sock) {
 /// See the module's documentation.
 #[sock_ops]
 pub fn socket_state(ctx: SockOpsContext) -> u32 {
+    if !generation::is_current() {
+        return 1;
+    }
     let op = ctx.op();
     if op != BPF_SOCK_OPS_TCP_CONNECT_CB
         && op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
@@ -190,7 +195,9 @@ fn inner_state(sk: *mut bpf_sock) -> (i32, u64) {
 /// See the module's documentation. Runs when the last reference of a socket file is put.
 #[cgroup_sock(sock_release)]
 pub fn sock_release(ctx: SockContext) -> i32 {
-    if let Some(socket) = socket(ctx.sock) {
+    if generation::is_current()
+        && let Some(socket) = socket(ctx.sock)
+    {
         released(ctx.sock, socket);
     }
     ALLOW

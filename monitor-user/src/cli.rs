@@ -43,6 +43,9 @@ pub enum Command {
     /// Show what this kernel and these privileges allow, and the remedy for what is missing
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor,
+    /// Take out of the kernel what `telltale run --pin` left there
+    #[command(after_help = UNINSTALL_EXAMPLES)]
+    Uninstall(UninstallArgs),
     /// Show the AI tools that are recognised
     #[command(subcommand, after_help = CATALOG_EXAMPLES)]
     Catalog(CatalogCommand),
@@ -60,6 +63,10 @@ Examples:
 const CHECK_EXAMPLES: &str = "\
 Example:
   telltale check --config /etc/telltale/telltale.toml";
+
+const UNINSTALL_EXAMPLES: &str = "\
+Example:
+  telltale uninstall --purge-kernel-state";
 
 const DOCTOR_EXAMPLES: &str = "\
 Example:
@@ -99,9 +106,23 @@ pub struct RunArgs {
     /// It holds arguments and host names
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Folder on a BPF file system in which the kernel side outlives this process
+    #[arg(long, value_name = "DIR", value_parser = values::path)]
+    pub pin: Option<PathBuf>,
     /// Print no line per new process and endpoint on a terminal
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Flags of `telltale uninstall`.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct UninstallArgs {
+    /// Detach all programs that outlived a monitor, and remove their maps
+    #[arg(long)]
+    pub purge_kernel_state: bool,
+    /// Folder that `telltale run --pin` was given [default: /sys/fs/bpf/telltale]
+    #[arg(long, value_name = "DIR", value_parser = values::path)]
+    pub pin: Option<PathBuf>,
 }
 
 /// Flags that say what is allowed.
@@ -176,6 +197,7 @@ impl RunArgs {
             listen_addresses: self.listen_addresses.clone(),
             telemetry_path: self.telemetry_path.clone(),
             web_config: self.web_config.clone(),
+            pin: self.pin.clone(),
             ..flags(&self.policy, &self.events)
         }
     }
@@ -266,7 +288,7 @@ mod tests {
         let Command::Run(args) = command(
             "telltale run --config c.toml --web.listen-address 127.0.0.1:1 \
              --web.listen-address [::1]:2 --web.telemetry-path /m --web.config.file w --events - --events-scope all \
-             --record r.ndjson --catalog dir --banned a --banned b -q",
+             --record r.ndjson --pin p --catalog dir --banned a --banned b -q",
         ) else {
             panic!("not run")
         };
@@ -285,6 +307,7 @@ mod tests {
                 events_scope: Some(EventsScope::All),
                 catalog: Some(PathBuf::from("dir")),
                 banned: vec!["a".to_owned(), "b".to_owned()],
+                pin: Some(PathBuf::from("p")),
             }
         );
     }

@@ -41,6 +41,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// Sizes of the collector's tables.
     pub limits: Limits,
+    /// Folder in which the kernel side outlives the monitor; `None`: it does not.
+    pub pin: Option<PathBuf>,
     /// Resolvers of this host; `None` means those of `/etc/resolv.conf`.
     pub resolvers: Option<Vec<IpAddr>>,
 }
@@ -145,6 +147,8 @@ pub struct Flags {
     pub catalog: Option<PathBuf>,
     /// `--banned`.
     pub banned: Vec<String>,
+    /// `--pin`.
+    pub pin: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -222,6 +226,9 @@ impl Config {
         if flags.catalog.is_some() {
             self.catalog.clone_from(&flags.catalog);
         }
+        if flags.pin.is_some() {
+            self.pin.clone_from(&flags.pin);
+        }
         // A ban in the file must not be lifted because one more was typed.
         for tool in &flags.banned {
             if !self.banned.iter().any(|banned| banned.tool == *tool) {
@@ -248,6 +255,7 @@ fn read(file: &mut Fields) -> Config {
         }),
         alerts: file.section(&keys::ALERTS, read_alerts),
         limits: file.section(&keys::LIMITS, read_limits),
+        pin: file.section(&keys::KERNEL, |kernel| kernel.text(&keys::KERNEL_PIN)),
         resolvers: file.section(&keys::RESOLVERS, read_resolvers),
     }
 }
@@ -360,6 +368,7 @@ mod tests {
                 names: 65_536,
                 alerts: 4_096,
             },
+            pin: None,
             resolvers: None,
         };
         assert_eq!(config, expect);
@@ -369,6 +378,7 @@ mod tests {
         web = { listen_addresses = ["0.0.0.0:0", "[::1]:9100"], telemetry_path = "/m", config_file = "w.yml" }
         policy.banned = ["qoder-cli", "claude-code"]
         resolvers.addresses = ["192.0.2.53"]
+        kernel.pin = "/pins"
         [events]
         file = "-"
         scope = "all"
@@ -429,6 +439,7 @@ mod tests {
                 names: 65,
                 alerts: 16,
             },
+            pin: Some(PathBuf::from("/pins")),
             resolvers: Some(vec!["192.0.2.53".parse().unwrap()]),
         };
         assert_eq!(config, expect);
@@ -444,6 +455,7 @@ mod tests {
             events_scope: Some(EventsScope::Tools),
             catalog: Some(PathBuf::from("typed")),
             banned: vec!["codex-cli".to_owned(), "qoder-cli".to_owned()],
+            pin: Some(PathBuf::from("typed")),
         };
         let config = parse(EVERYTHING, &flags);
         assert_eq!(config.web.listen_addresses, flags.listen_addresses);
@@ -452,6 +464,7 @@ mod tests {
         assert_eq!(config.events.destination, flags.events);
         assert_eq!(config.events.scope, EventsScope::Tools);
         assert_eq!(config.catalog, flags.catalog);
+        assert_eq!(config.pin, flags.pin);
         assert_eq!(banned(&config), ["qoder-cli", "claude-code", "codex-cli"]);
     }
 

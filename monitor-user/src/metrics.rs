@@ -149,6 +149,7 @@ impl Metrics {
             Effect::SocketOpened(report) => self.socket_opened(report),
             Effect::OverBudget(report) => self.over_budget(report),
             Effect::Coverage(report) => self.coverage.record(report),
+            Effect::Resumed(report) => self.coverage.resumed(report),
             Effect::Alert(notice) => self.alerts.record(notice, clock),
             Effect::Books(books) => self.kernel.record(&books.values),
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),

@@ -69,8 +69,9 @@ impl Line {
         self.sinks.flush();
     }
 
-    /// Tells the outputs that this is the end, and lets them finish.
-    pub async fn end(mut self, now: BootNs) {
+    /// Tells the outputs that this is the end, and lets them finish. Returns whether the event log
+    /// has everything.
+    pub async fn end(mut self, now: BootNs) -> bool {
         let effects = self.collector.shutdown(now);
         self.sinks.emit(&effects);
         self.show_sizes();
@@ -80,7 +81,9 @@ impl Line {
                 tracing::warn!("the recording is incomplete: {lost} entries were lost");
             }
         }
+        let written = self.sinks.write_out();
         self.sinks.drain().await;
+        written
     }
 
     fn show_sizes(&self) {
@@ -120,6 +123,9 @@ pub async fn run(
             _ = poll.tick() => {
                 live.poll(|record, now| line.record(record, now)).context("the kernel side failed")?;
                 watch(&mut line, &mut live);
+                if live.is_pinned() && line.sinks.write_out() {
+                    live.checkpoint();
+                }
                 for _ in 0..live.take_skipped_scripts() {
                     line.sinks.metrics.record(&Effect::Limited(Limit::Scripts), &line.sinks.clock);
                 }
@@ -133,8 +139,15 @@ pub async fn run(
     }
     live.finish(|record, now| line.record(record, now))
         .context("the kernel side failed")?;
-    drop(live); // Detached first: what happens from here on is not seen, and not promised.
-    line.end(clock::now()).await;
+    // Detached first: what happens from here on is not seen, and not promised. Where it is pinned
+    // instead, the next monitor tells it.
+    let pinned = live.is_pinned().then_some(live);
+    let written = line.end(clock::now()).await;
+    if let Some(mut live) = pinned
+        && written
+    {
+        live.checkpoint();
+    }
     Ok(())
 }
 

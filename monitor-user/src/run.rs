@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -15,9 +15,9 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::catalog_report;
-use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs};
+use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs, UninstallArgs};
 use crate::clock::WallClock;
-use crate::config::{BannedTool, Config, Destination, EventsScope};
+use crate::config::{BannedTool, Config, Destination, EventsScope, values};
 use crate::core::alert::AlertTiming;
 use crate::core::catalog::{Catalog, CatalogFile};
 use crate::core::collector::{Collector, CollectorConfig, Limits, Scope};
@@ -35,8 +35,9 @@ use crate::sink::http::{self, web_config::WebConfigFile};
 use crate::sink::lines::WhenFull;
 use crate::sink::post::{Post, Retry};
 use crate::sink::{HostInfo, Sinks, alertmanager, webhook};
-use crate::source::bpf::{OBJECT_DIGEST, Options};
+use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::live::Live;
+
 use crate::source::recording::{Header, Recorder, Recording};
 
 /// Threads for HTTP and alert receivers; the line itself is one task.
@@ -53,6 +54,7 @@ pub fn command(cli: Cli) -> anyhow::Result<bool> {
         Command::Run(args) => block_on(run(*args)),
         Command::Replay(args) => block_on(replay(args)),
         Command::Check(args) => check(&args),
+        Command::Uninstall(args) => uninstall(&args),
         Command::Doctor => {
             let report = doctor::examine(&HostRoot::default());
             print(&report.text)?;
@@ -161,6 +163,25 @@ fn check(args: &PolicyArgs) -> anyhow::Result<bool> {
         catalog.tools().count(),
         config.banned.len()
     ))?;
+    Ok(true)
+}
+
+/// Takes out of the kernel what monitors left there.
+fn uninstall(args: &UninstallArgs) -> anyhow::Result<bool> {
+    if !args.purge_kernel_state {
+        bail!("nothing to do: say --purge-kernel-state");
+    }
+    let folder = args
+        .pin
+        .as_deref()
+        .unwrap_or_else(|| Path::new(values::PIN_FOLDER));
+    let removed = pins::purge(folder)?;
+    let folder = folder.display();
+    print(&if removed {
+        format!("removed {folder}: no program of Telltale is attached any more\n")
+    } else {
+        format!("{folder} is not there: nothing to remove\n")
+    })?;
     Ok(true)
 }
 
@@ -330,9 +351,10 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     };
     let options = Options {
         report_all: prepared.config.events.scope == EventsScope::All,
+        pin: prepared.config.pin.clone(),
         ..Options::default()
     };
-    let live = Live::start(&host, options).map_err(|error| {
+    let live = Live::start(&host, &options).map_err(|error| {
         // Said only after the kernel refused: some kernels are content with CAP_SYS_ADMIN alone.
         match doctor::missing_capabilities(&host) {
             Ok(Some(missing)) => error.context(missing),

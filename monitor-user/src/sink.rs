@@ -92,6 +92,15 @@ impl Sinks {
         }
     }
 
+    /// Writes what the event log holds back. Returns whether all of it is in the file.
+    pub fn write_out(&mut self) -> bool {
+        let Some(log) = &mut self.event_log else {
+            return true;
+        };
+        log.flush();
+        log.stats().bytes_pending == 0
+    }
+
     /// Delivers what waits, within [`DRAIN_SECONDS`], and ends.
     pub async fn drain(mut self) {
         self.flush();

@@ -3,6 +3,7 @@
 //! In: kernel rings and maps, or a file. Out: raw records, each with the time it is applied at.
 //! [`live`] joins the kernel's side: [`bpf`] loads and attaches, [`order`] merges the rings,
 //! [`drain`] reads the flow map; [`btf`] and [`offsets`] tell the programs this kernel's layout.
+//! [`bpf::pins`] and [`bpf::handover`] are what outlives the monitor.
 
 pub mod bpf;
 pub mod btf;

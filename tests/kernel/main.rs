@@ -21,4 +21,5 @@ mod policy;
 mod recording;
 mod scope;
 mod short_lived;
+mod survival;
 mod transport;

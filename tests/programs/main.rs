@@ -27,7 +27,8 @@ use monitor_tests::wait::{SOON, try_until};
 use telltale::core::event::Event;
 use telltale::core::sample::Samples;
 use telltale::host::{HostRoot, clock};
-use telltale::source::bpf::{self, Kernel, LoadError, Options, Probed};
+use telltale::source::bpf::load_error::LoadError;
+use telltale::source::bpf::{self, Kernel, Options, Probed};
 use telltale::source::cgroup2;
 
 use acts::Acts;

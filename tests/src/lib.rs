@@ -10,6 +10,7 @@
 //! - [`wait`]: the only way to wait: for a condition, with a limit
 //! - [`turn`]: load tests have the host for themselves
 //! - [`netns`], [`dns`], [`tcp`], [`http`], [`webhook`]: the network of a test
+//! - [`bpffs`]: where a monitor can leave its kernel side
 //! - [`running`], [`program`]: processes, and tools laid out on disk as the catalog says
 //! - [`telltale`], [`event`], [`metrics`]: the monitor under test, and what it says
 //! - [`scene`]: all of it together
@@ -26,6 +27,7 @@
 )]
 
 pub mod binary;
+pub mod bpffs;
 pub mod dns;
 pub mod event;
 pub mod http;

@@ -193,6 +193,7 @@ mod tests {
         assert!(config.events.destination.take().is_some());
         assert!(config.web.config_file.take().is_some());
         assert!(config.catalog.take().is_some());
+        assert!(config.pin.take().is_some());
         assert!(config.resolvers.take().is_some());
         assert_eq!(config, defaults);
     }

@@ -138,6 +138,12 @@ pub const LIMITS: Section = Section {
     meaning: "Sizes of the tables in memory. Reaching one is counted in \
               `telltale_table_limited_total`.",
 };
+/// `[kernel]`.
+pub const KERNEL: Section = Section {
+    name: "kernel",
+    most: None,
+    meaning: "The kernel side.",
+};
 /// `[resolvers]`.
 pub const RESOLVERS: Section = Section {
     name: "resolvers",
@@ -146,7 +152,7 @@ pub const RESOLVERS: Section = Section {
 };
 
 /// All sections, in the order of the documentation.
-pub const SECTIONS: [&Section; 9] = [
+pub const SECTIONS: [&Section; 10] = [
     &WEB,
     &EVENTS,
     &POLICY,
@@ -155,6 +161,7 @@ pub const SECTIONS: [&Section; 9] = [
     &WEBHOOK,
     &ALERTMANAGER,
     &LIMITS,
+    &KERNEL,
     &RESOLVERS,
 ];
 
@@ -394,6 +401,22 @@ pub const LIMITS_ALERTS: Key<Number> = Key {
     meaning: "Alerts that fire at one time.",
 };
 
+/// `kernel.pin`.
+pub const KERNEL_PIN: Key<Text<PathBuf>> = Key {
+    section: &KERNEL,
+    name: "pin",
+    shape: Text {
+        of: "path",
+        default: Absent::Nothing,
+        example: values::PIN_FOLDER,
+        parse: values::path,
+    },
+    meaning: "Folder on a BPF file system in which the programs and their maps outlive the \
+              monitor: what happens while it does not run is told at its next start, or counted. \
+              The packaged service sets it. `telltale uninstall --purge-kernel-state` removes it. \
+              Without this key nothing outlives the monitor.",
+};
+
 /// `resolvers.addresses`.
 pub const RESOLVERS_ADDRESSES: Key<List<IpAddr>> = Key {
     section: &RESOLVERS,
@@ -545,6 +568,7 @@ pub fn rows() -> Vec<Row> {
         LIMITS_FLOWS.number_row(),
         LIMITS_NAMES.number_row(),
         LIMITS_ALERTS.number_row(),
+        KERNEL_PIN.text_row(),
         RESOLVERS_ADDRESSES.list_row(),
     ]
 }

@@ -14,6 +14,9 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// Longest tool identifier.
 const TOOL_ID_BYTES_MAX: usize = 64;
 
+/// Where the packaged service keeps the kernel side.
+pub const PIN_FOLDER: &str = "/sys/fs/bpf/telltale";
+
 /// An address to listen on.
 ///
 /// # Errors

@@ -24,11 +24,11 @@ use super::attribute::{Ancestor, attribute};
 use super::catalog::Catalog;
 use super::catalog::program::Image;
 use super::clients::{CLIENTS_MAX, ClientTable};
-use super::coverage::{Coverage, Gap};
+use super::coverage::{Coverage, Gap, outcomes_between};
 use super::event::{
     BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowJoined, FlowOpened,
     FlowRedirected, Hook, KernelCounters, OverBudget, ProcessExecuted, ProcessExited,
-    ProcessForked, Protocol, SelfChecked, SocketCookie, SocketOpened,
+    ProcessForked, Protocol, Resumed, SelfChecked, SocketCookie, SocketOpened,
 };
 use super::flow::{FlowTable, JudgedFlow, NAMES_MAX, endpoint_name};
 use super::names::{NameCounts, NameEvidence, NameLimits, NameTable, Observed};
@@ -37,7 +37,8 @@ use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError};
 use super::process::{Inserted, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, CoverageReport, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted,
-    Limit, Origin, OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
+    Limit, Origin, OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, ResumedReport,
+    SocketReport,
 };
 use super::told::{News, TOLD_MAX, Told};
 
@@ -166,6 +167,7 @@ impl Collector {
             Event::NameClaimed(_) => Vec::new(),
             Event::KernelCounters(event) => self.books(event, now),
             Event::SelfChecked(event) => self.self_checked(*event, now),
+            Event::Resumed(event) => self.resumed(&event, now),
         };
         self.notice_limits(&effects, now);
         effects
@@ -450,6 +452,23 @@ impl Collector {
     fn books(&mut self, books: Box<KernelCounters>, now: BootNs) -> Vec<Effect> {
         self.coverage.books(&books, now);
         vec![Effect::Books(books)]
+    }
+
+    fn resumed(&mut self, event: &Resumed, now: BootNs) -> Vec<Effect> {
+        let outcomes = outcomes_between(&event.before, &event.after);
+        let report = ResumedReport {
+            sequence: self.next_sequence(),
+            time: event.time,
+            from: event.from,
+            attempted: outcomes.attempted,
+            delivered: outcomes.delivered,
+            aggregated: outcomes.aggregated,
+            dropped: outcomes.dropped,
+            recovered: event.recovered,
+            lost: event.unread + event.untold + event.discarded,
+        };
+        self.coverage.resumed(event, report.is_gap(), now);
+        vec![Effect::Resumed(Box::new(report))]
     }
 
     /// What may have been missed: told when it changes, and an alert for each gap while it lasts.
@@ -923,6 +942,13 @@ mod tests {
                 (format!("gaps {gaps:?}"), true)
             }
             Effect::Limited(limit) => (format!("limit {}", limit.name()), true),
+            Effect::Resumed(it) => (
+                format!(
+                    "resumed {} of {}, {} lost",
+                    it.recovered, it.attempted, it.lost
+                ),
+                true,
+            ),
             Effect::Books(_) | Effect::Dns(_) => return None,
         };
         Some(if logged { line } else { format!("({line})") })

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use monitor_common::counter;
 
-use super::event::{BootNs, KernelCounters, SelfChecked};
+use super::event::{BootNs, KernelCounters, Resumed, SelfChecked};
 use super::report::Limit;
 
 /// How long a gap is told after it was last there: the interval at which Prometheus scrapes by
@@ -47,6 +47,11 @@ pub enum Gap {
     CanaryMissing,
     /// This kernel lacks something.
     FeatureMissing(&'static str),
+    /// The monitor took over from one that ran before it, and something in between was dropped or
+    /// may not have been told.
+    Restart,
+    /// The kernel side was to outlive the monitor, and cannot.
+    NotPinned,
 }
 
 /// The name in metrics and alerts: `hook_lost:connect4`. Stable.
@@ -63,6 +68,8 @@ impl fmt::Display for Gap {
             Gap::TableFull(limit) => write!(f, "table_full:{}", limit.name()),
             Gap::CanaryMissing => f.write_str("canary_missing"),
             Gap::FeatureMissing(feature) => write!(f, "feature_missing:{feature}"),
+            Gap::Restart => f.write_str("restart"),
+            Gap::NotPinned => f.write_str("not_pinned"),
         }
     }
 }
@@ -99,6 +106,12 @@ impl Gap {
             Gap::FeatureMissing(program) => {
                 format!("this kernel does not allow {program}, and what only that sees is missed")
             }
+            Gap::Restart => "the monitor was restarted, and part of what happened in between was \
+                             counted and not told"
+                .to_owned(),
+            Gap::NotPinned => "the kernel side is not pinned: what happens between an end of the \
+                               monitor and its next start will be missed"
+                .to_owned(),
         }
     }
 }
@@ -148,6 +161,16 @@ impl Coverage {
             .collect()
     }
 
+    /// The monitor took over: the books go on from where the monitor before had read them.
+    pub fn resumed(&mut self, event: &Resumed, is_gap: bool, now: BootNs) {
+        if event.from != BootNs(0) {
+            self.books = Some(event.before);
+        }
+        if is_gap {
+            self.seen.insert(Gap::Restart, now);
+        }
+    }
+
     /// A record could not be decoded.
     pub fn undecodable(&mut self, now: BootNs) {
         self.seen.insert(Gap::DecodeErrors, now);
@@ -182,11 +205,13 @@ impl Coverage {
             }
         });
         let missing = self.last.missing.iter().copied().map(Gap::FeatureMissing);
+        let unpinned = self.last.unpinned.then_some(Gap::NotPinned);
         let silent = self.last.canary.or(self.first).is_some_and(|last| {
             now.since(last) >= CANARY_PATIENCE // Also where no self-check comes any more.
         });
         unattached
             .chain(missing)
+            .chain(unpinned)
             .chain(silent.then_some(Gap::CanaryMissing))
             .collect()
     }
@@ -236,6 +261,37 @@ fn dropped(before: &[u64], now: &[u64]) -> Vec<Gap> {
     let grown = reasons.filter(|(_, cell)| grew(*cell));
     gaps.extend(grown.map(|(reason, _)| Gap::NotKept(reason)));
     gaps
+}
+
+/// What all hooks saw between two readings, by what became of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Operations seen.
+    pub attempted: u64,
+    /// Handed over as records.
+    pub delivered: u64,
+    /// Counted without a record.
+    pub aggregated: u64,
+    /// Dropped, for whatever reason.
+    pub dropped: u64,
+}
+
+/// Sums up all hooks. Counters that shrank were loaded anew, and count in full.
+#[must_use]
+pub fn outcomes_between(before: &[u64], now: &[u64]) -> Outcomes {
+    let mut sums = Outcomes::default();
+    for (before, now) in rows(before).zip(rows(now)) {
+        for ((outcome, before), now) in (0u32..).zip(before).zip(now) {
+            let sum = match outcome {
+                counter::ATTEMPTED => &mut sums.attempted,
+                counter::DELIVERED => &mut sums.delivered,
+                counter::AGGREGATED => &mut sums.aggregated,
+                _ => &mut sums.dropped,
+            };
+            *sum = sum.saturating_add(now.checked_sub(*before).unwrap_or(*now));
+        }
+    }
+    sums
 }
 
 /// The books of each hook.
@@ -484,6 +540,47 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_goes_on_with_the_books_and_is_a_gap_if_something_is_missing() {
+        let full = |drops| {
+            reading(&[
+                (index(HOOK_WIRE, ATTEMPTED), drops),
+                (index(HOOK_WIRE, DROPPED_RING_FULL), drops),
+            ])
+        };
+        let resumed = |drops| Resumed {
+            time: at(101),
+            from: at(99),
+            recovered: 0,
+            unread: 0,
+            untold: 0,
+            discarded: 0,
+            before: full(drops).values,
+            after: full(3).values,
+        };
+        for (before, is_gap, expect) in [
+            (3, false, &[][..]),
+            (3, true, &["restart"]),
+            (2, true, &["dropped:wire:ring_full", "restart"]),
+        ] {
+            let mut coverage = complete();
+            coverage.resumed(&resumed(before), is_gap, at(101));
+            coverage.books(&full(3), at(101));
+            check(&mut coverage, 101, expect);
+        }
+    }
+
+    #[test]
+    fn what_will_not_outlive_the_monitor_is_a_gap_as_long_as_it_is_so() {
+        let mut coverage = complete();
+        let unpinned = SelfChecked {
+            unpinned: true,
+            ..attached(&[("connect4", true)], 101)
+        };
+        coverage.self_check(unpinned, at(101));
+        check(&mut coverage, 109, &["not_pinned"]);
+    }
+
+    #[test]
     fn every_gap_has_a_reason_for_a_person() {
         for gap in [
             Gap::NotYetVerified,
@@ -496,6 +593,8 @@ mod tests {
             Gap::TableFull(Limit::Names),
             Gap::CanaryMissing,
             Gap::FeatureMissing("file_iter"),
+            Gap::Restart,
+            Gap::NotPinned,
         ] {
             let (reason, why) = (gap.to_string(), gap.why());
             let subject = reason.split(':').next_back().unwrap();

@@ -115,6 +115,8 @@ pub enum Event {
     KernelCounters(Box<KernelCounters>),
     /// What the monitor found out about its own eyes.
     SelfChecked(Box<SelfChecked>),
+    /// The monitor took over from one that ran before it.
+    Resumed(Box<Resumed>),
 }
 
 /// See [`record::ProcessForked`].
@@ -458,6 +460,29 @@ pub struct SelfChecked {
     pub canary: Option<BootNs>,
     /// Programs that this kernel does not allow and the monitor does without.
     pub missing: Vec<&'static str>,
+    /// The kernel side was to outlive the monitor, and cannot.
+    pub unpinned: bool,
+}
+
+/// See [`record::Resumed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The end of the interval.
+    pub time: BootNs,
+    /// When the monitor before was last known to have told everything.
+    pub from: BootNs,
+    /// Records that were waiting in the rings.
+    pub recovered: u64,
+    /// Records that the monitor before took and may not have told, at most.
+    pub unread: u64,
+    /// Operations without a record that the monitor before read and may not have told, at most.
+    pub untold: u64,
+    /// Records of another layout, which were thrown away.
+    pub discarded: u64,
+    /// The kernel's counters at the start of the interval.
+    pub before: [u64; counter::COUNTERS as usize],
+    /// The kernel's counters at its end.
+    pub after: [u64; counter::COUNTERS as usize],
 }
 
 /// Why a record could not be used. The `reason` label of `telltale_decode_errors_total`.
@@ -535,6 +560,7 @@ impl Event {
             record::KIND_FLOW_COUNTED => decode_counted(time, bytes),
             record::KIND_KERNEL_COUNTERS => decode_counters(time, bytes),
             record::KIND_SELF_CHECKED => decode_self_checked(time, bytes),
+            record::KIND_RESUMED => decode_resumed(time, bytes),
             other => Err(DecodeError::UnknownKind(other)),
         }
     }
@@ -557,6 +583,7 @@ impl Event {
             Event::FlowCounted(event) => event.time,
             Event::KernelCounters(event) => event.time,
             Event::SelfChecked(event) => event.time,
+            Event::Resumed(event) => event.time,
         }
     }
 
@@ -578,6 +605,7 @@ impl Event {
             Event::FlowCounted(_) => "flow_counted",
             Event::KernelCounters(_) => "kernel_counters",
             Event::SelfChecked(_) => "self_checked",
+            Event::Resumed(_) => "resumed",
         }
     }
 }
@@ -881,6 +909,21 @@ fn decode_self_checked(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError>
             .collect(),
         canary: (raw.canary_ns != 0).then_some(BootNs(raw.canary_ns)),
         missing: missing.map(|(_, name)| *name).collect(),
+        unpinned: raw.missing & record::MISSING_PINS != 0,
+    })))
+}
+
+fn decode_resumed(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (raw, _) = prefix::<record::Resumed>(record::KIND_RESUMED, bytes)?;
+    Ok(Event::Resumed(Box::new(Resumed {
+        time,
+        from: BootNs(raw.from_ns),
+        recovered: raw.recovered,
+        unread: raw.unread,
+        untold: raw.untold,
+        discarded: raw.discarded,
+        before: raw.before,
+        after: raw.after,
     })))
 }
 

@@ -36,6 +36,8 @@ pub enum Effect {
     Alert(Box<AlertNotice>),
     /// The kernel's books, read again.
     Books(Box<KernelCounters>),
+    /// The monitor took over from one that ran before it.
+    Resumed(Box<ResumedReport>),
     /// What the monitor may have missed is something else than before.
     Coverage(Box<CoverageReport>),
     /// A bound of the collector was reached: something was evicted or refused.
@@ -312,6 +314,38 @@ impl CoverageReport {
     #[must_use]
     pub fn complete(&self) -> bool {
         self.gaps.is_empty()
+    }
+}
+
+/// What became of an interval in which no monitor ran, and the kernel side went on. Always logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumedReport {
+    /// Number of this event in this run, from 1.
+    pub sequence: u64,
+    /// The end of the interval.
+    pub time: BootNs,
+    /// Its start: when the monitor before was last known to have told everything.
+    pub from: BootNs,
+    /// Operations that the hooks saw.
+    pub attempted: u64,
+    /// Operations that were handed over as records.
+    pub delivered: u64,
+    /// Operations that were counted without a record.
+    pub aggregated: u64,
+    /// Operations that were dropped.
+    pub dropped: u64,
+    /// Records that were waiting in the rings, and are told now.
+    pub recovered: u64,
+    /// Records, and operations without one, that the monitor before took and may not have told,
+    /// and records of another layout.
+    pub lost: u64,
+}
+
+impl ResumedReport {
+    /// Whether something of the interval may be missing.
+    #[must_use]
+    pub fn is_gap(&self) -> bool {
+        self.dropped > 0 || self.lost > 0
     }
 }
 

@@ -97,6 +97,7 @@ pub fn everything() -> Metrics {
         fixture::alert(AlertState::Fired),
         coverage(&[Gap::BooksUnbalanced("wire")]),
         books(&[]),
+        fixture::resumed(),
         Effect::Limited(Limit::Flows),
         Effect::Dns(DnsOutcome::Answer),
     ];

@@ -12,12 +12,15 @@ use super::define::{Counter, Definer, Gauge, Mirror};
 use super::labels::*;
 use super::signed;
 use crate::core::coverage::Gap;
-use crate::core::report::{CoverageReport, Limit};
+use crate::core::event::BootNs;
+use crate::core::report::{CoverageReport, Limit, ResumedReport};
 
 /// Whether everything was seen.
 pub(super) struct Coverage {
     pub(super) complete: Gauge<0>,
     pub(super) gaps: Gauge<1>,
+    pub(super) restart: Gauge<1>,
+    pub(super) restart_seconds: Gauge<0>,
     /// Gaps that have a series.
     pub(super) shown: Mutex<BTreeSet<Gap>>,
 }
@@ -38,6 +41,18 @@ impl Coverage {
                 "1 for each reason why something may have been missed; no series for others.",
                 [GAP_REASON],
             )?,
+            restart: define.gauge(
+                "telltale_restart_operations",
+                "What became of the operations between the last words of the monitor before and \
+                 the start of this one; no series if none was before.",
+                [RESTART_OUTCOME],
+            )?,
+            restart_seconds: define.gauge(
+                "telltale_restart_gap_seconds",
+                "How long no monitor read what the kernel side saw, before this one started; 0 \
+                 if none was before.",
+                [],
+            )?,
             shown: Mutex::default(),
         };
         coverage.show(&BTreeSet::from([Gap::NotYetVerified]));
@@ -49,6 +64,23 @@ impl Coverage {
         self.complete.set([], 0);
         self.show(&report.gaps);
         self.complete.set([], i64::from(report.complete()));
+    }
+
+    pub(super) fn resumed(&self, report: &ResumedReport) {
+        for (outcome, count) in [
+            ("attempted", report.attempted),
+            ("delivered", report.delivered),
+            ("aggregated", report.aggregated),
+            ("dropped", report.dropped),
+            ("recovered", report.recovered),
+            ("lost", report.lost),
+        ] {
+            self.restart.set([outcome], signed(count));
+        }
+        if report.from != BootNs(0) {
+            let seconds = report.time.since(report.from).as_secs();
+            self.restart_seconds.set([], signed(seconds));
+        }
     }
 
     pub(super) fn show(&self, gaps: &BTreeSet<Gap>) {

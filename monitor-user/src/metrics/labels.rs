@@ -139,7 +139,13 @@ pub const GAP_REASON: Label = Label::new(
              `books_unbalanced:` with a hook, `dropped:` with a hook and an outcome, \
              `flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`, \
              `decode_errors`, `table_full:` with a table, `canary_missing`, \
-             `feature_missing:` with a kernel program",
+             `feature_missing:` with a kernel program, `restart`, `not_pinned`",
+);
+/// What became of operations between two monitors.
+pub const RESTART_OUTCOME: Label = Label::new(
+    "outcome",
+    "`attempted`, `delivered`, `aggregated`, `dropped`; `recovered` and `lost` say of records \
+             whether they are told now",
 );
 /// Kernel program.
 pub const PROGRAM: Label = Label::new("program", "programs of the kernel object");

@@ -201,6 +201,8 @@ struct Telltale<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<BudgetFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    restart: Option<RestartFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cookie: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<&'static str>,
@@ -333,6 +335,20 @@ struct BudgetFields {
     refused: u64,
     /// The same since the process started.
     refused_total: u64,
+}
+
+#[derive(Serialize)]
+struct RestartFields {
+    /// Operations that the kernel side saw while no monitor read it.
+    attempted: u64,
+    /// Those of them that became records, that were counted without one, that were dropped.
+    delivered: u64,
+    aggregated: u64,
+    dropped: u64,
+    /// Records that were waiting, and are told now.
+    recovered: u64,
+    /// Records and operations that the monitor before took and may not have told, at most.
+    lost: u64,
 }
 
 #[derive(Serialize)]

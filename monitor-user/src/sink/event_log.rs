@@ -178,6 +178,7 @@ mod tests {
             fixture::ended(fixture::process(42), 9),
             fixture::alert(AlertState::Fired),
             fixture::alert(AlertState::Resolved),
+            fixture::resumed(),
         ]);
         fixture::check_golden("src/sink/ecs/golden.ndjson", &without_version(&text));
     }

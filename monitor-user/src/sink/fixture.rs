@@ -25,7 +25,8 @@ use crate::core::names::{NameEvidence, NameSource};
 use crate::core::policy::judgement::{Judgement, Verdict};
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
-    OverBudgetReport, ParentView, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
+    OverBudgetReport, ParentView, ProcessEnded, ProcessStarted, ProcessView, ResumedReport,
+    SocketReport,
 };
 
 /// Boot at 2026-11-20T09:32:00Z.
@@ -296,6 +297,20 @@ pub fn over_budget(process: ProcessView, refused: u64, refused_total: u64) -> Ef
         process: Arc::new(process),
         refused,
         refused_total,
+    }))
+}
+
+pub fn resumed() -> Effect {
+    Effect::Resumed(Box::new(ResumedReport {
+        sequence: 8,
+        time: BootNs(9 * SECOND),
+        from: BootNs(5 * SECOND),
+        attempted: 50,
+        delivered: 20,
+        aggregated: 27,
+        dropped: 3,
+        recovered: 18,
+        lost: 2,
     }))
 }
 

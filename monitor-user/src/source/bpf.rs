@@ -1,24 +1,36 @@
 //! Loads the kernel programs, attaches them, and hands out what they record.
 //!
 //! In: the embedded object, the kernel's BTF, the cgroup-v2 root. Out: a [`Kernel`] that is
-//! drained on a timer. Dropping it detaches everything.
+//! drained on a timer. Dropping it detaches everything that is not pinned ([`pins`]).
 
+pub mod attach;
+pub mod handover;
+pub mod load_error;
+pub mod pins;
+
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use aya::maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
-    Iter, Program, ProgramError, SockOps,
+use aya::maps::{
+    Array, HashMap as BpfHashMap, Map, MapData, MapInfo, MapType, PerCpuArray, RingBuf,
 };
+use aya::programs::links::FdLink;
+use aya::programs::{Iter, Program};
 use aya::{Ebpf, EbpfLoader};
+use monitor_common::counter;
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey};
-use monitor_common::program;
-use monitor_common::record::{Header, KernelCounters};
+use monitor_common::record::{Header, KernelCounters, MISSING_PINS};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::btf::{Btf, BtfError};
+use self::attach::{Hook, Need, programs};
+use self::handover::{CHECKPOINT_BYTES, Handover};
+use self::load_error::{LoadError, chain, object_error, program_error};
+use self::pins::{Pins, PinsError};
+use super::btf::{BTF_PATH, Btf};
 use super::{links, offsets};
 use crate::core::event::BootNs;
 use crate::host::HostRoot;
@@ -29,103 +41,29 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/te
 /// SHA-256 of the built-in object, hex.
 pub const OBJECT_DIGEST: &str = env!("TELLTALE_EBPF_DIGEST");
 
-/// Where the kernel tells its types.
-const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
-
-/// What a program is and where it is attached.
-#[derive(Clone, Copy)]
-enum Hook {
-    Tracepoint(&'static str),
-    Iterator(&'static str),
-    SockAddr,
-    Sock,
-    SockOps,
-    Skb(CgroupSkbAttachType),
-}
-
-/// Whether the monitor can do without a program.
-#[derive(Clone, Copy, PartialEq)]
-enum Need {
-    Required,
-    /// Kernels before this version (major, minor) lack what the program needs, and the coverage
-    /// has a gap there.
-    Since(u32, u32),
-}
-
-/// What each program of [`program::PROGRAMS`] is, in its order. The iterators are attached anew for
-/// each run.
-const HOOKS: [(Hook, Need); program::PROGRAMS.len()] = [
-    (Hook::Tracepoint("sched_process_fork"), Need::Required),
-    (Hook::Tracepoint("sched_process_exec"), Need::Required),
-    (Hook::Tracepoint("sched_process_exit"), Need::Required),
-    (Hook::Sock, Need::Required),
-    (Hook::Sock, Need::Required),
-    (Hook::SockOps, Need::Required),
-    (Hook::SockAddr, Need::Required),
-    (Hook::SockAddr, Need::Required),
-    (Hook::SockAddr, Need::Required),
-    (Hook::SockAddr, Need::Required),
-    (Hook::Skb(CgroupSkbAttachType::Egress), Need::Required),
-    (Hook::Skb(CgroupSkbAttachType::Ingress), Need::Required),
-    (Hook::Tracepoint("sock_send_length"), Need::Since(6, 3)),
-    (Hook::Iterator("task"), Need::Required),
-    (Hook::Iterator("task_file"), Need::Since(5, 11)),
+/// The maps that outlive the monitor, with the sizes of keys and values that it reads; 0 for those
+/// of which only the programs know. All but the programs' scratch space.
+const LASTING: [(&str, MapType, usize, usize); 13] = [
+    ("GENERATION", MapType::Array, 4, 4),
+    ("CONTROL", MapType::RingBuf, 0, 0),
+    ("DETAIL", MapType::RingBuf, 0, 0),
+    ("PAYLOAD", MapType::RingBuf, 0, 0),
+    ("COUNTERS", MapType::PerCpuArray, 4, 8),
+    ("FLOWS", MapType::Hash, 40, 72),
+    ("TOLD", MapType::Hash, 40, 72),
+    ("CHECKPOINT", MapType::Array, 4, CHECKPOINT_BYTES),
+    ("WATCHED", MapType::Hash, 16, 4),
+    ("BUDGETS", MapType::Hash, 0, 0),
+    ("SOCKETS", MapType::SkStorage, 0, 0),
+    ("JOINED", MapType::LruHash, 0, 0),
+    ("MPTCP_OPENERS", MapType::Hash, 0, 0),
 ];
+/// The rings among them.
+const RINGS: [&str; 3] = ["CONTROL", "DETAIL", "PAYLOAD"];
 
-/// Name, hook and need of every program.
-fn programs() -> impl Iterator<Item = (&'static str, Hook, Need)> {
-    program::PROGRAMS
-        .iter()
-        .zip(HOOKS)
-        .map(|(name, (hook, need))| (*name, hook, need))
-}
-
-/// Why the kernel side could not be started. The text holds the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// No BTF.
-    #[error(
-        "the kernel does not tell its types ({BTF_PATH}: {0}): Telltale needs a kernel built with \
-         CONFIG_DEBUG_INFO_BTF=y, as Debian 11+, Ubuntu 20.10+, RHEL 8.2+ and SLES 15 SP3+ ship it"
-    )]
-    NoBtf(std::io::Error),
-    /// BTF without something that the programs read.
-    #[error("{0}: this kernel's layout is not supported; please report `uname -r` with this line")]
-    Layout(#[from] BtfError),
-    /// The object does not fit this build.
-    #[error("the built-in kernel object is damaged or of another build ({0}); reinstall Telltale")]
-    Object(String),
-    /// Not allowed.
-    #[error(
-        "not allowed to {what}: run as root, or give CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN \
-         (`telltale doctor` shows what is missing{detail})"
-    )]
-    Denied {
-        /// What was refused.
-        what: String,
-        /// What else is known.
-        detail: String,
-    },
-    /// A program was refused.
-    #[error("the kernel refused the program {program}: {error}")]
-    Program {
-        /// Which.
-        program: &'static str,
-        /// The kernel's words, with the verifier's log where there is one.
-        error: String,
-    },
-    /// A program could not be attached.
-    #[error(
-        "cannot attach {program} to the cgroup-v2 root: {error}; if another program is attached \
-         there without BPF_F_ALLOW_MULTI (`bpftool cgroup show`), it must be detached first"
-    )]
-    Attach {
-        /// Which.
-        program: &'static str,
-        /// The kernel's words.
-        error: String,
-    },
-}
+/// How long new programs are attached before they take over: no run of the old ones that does not
+/// know of them lasts so long.
+const SETTLING: Duration = Duration::from_millis(20);
 
 /// What the operator chose that the kernel side must know.
 #[derive(Clone, Debug)]
@@ -134,6 +72,8 @@ pub struct Options {
     pub report_all: bool,
     /// The first bytes of flows are looked at for names.
     pub sample_flows: bool,
+    /// Where the kernel side outlives the monitor; `None`: it does not.
+    pub pin: Option<PathBuf>,
     /// Ports of resolvers; the first [`DNS_PORTS_MAX`] count.
     pub dns_ports: Vec<u16>,
 }
@@ -146,6 +86,7 @@ impl Default for Options {
         Options {
             report_all: false,
             sample_flows: true,
+            pin: None,
             dns_ports: vec![53],
         }
     }
@@ -158,29 +99,37 @@ pub struct Kernel {
     payload: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
     pub(super) flows: BpfHashMap<MapData, [u8; 40], [u8; 72]>,
+    pub(super) handover: Handover,
     watched: BpfHashMap<MapData, [u8; 16], u32>,
     missing: Vec<&'static str>,
-    // Holds programs and links: dropping it detaches them.
+    /// A program is attached as long as its link is here, or pinned.
+    links: BTreeMap<&'static str, FdLink>,
+    pins: Option<Pins>,
+    /// It was to be pinned, and cannot.
+    unpinned: bool,
+    /// Records and flows of another layout that were found and thrown away.
+    discarded: u64,
+    // Holds the programs.
     ebpf: Ebpf,
     cgroup: OwnedFd,
 }
 
 impl Kernel {
-    /// Loads and attaches all programs.
+    /// Loads and attaches all programs. If there are some already that an earlier monitor pinned,
+    /// takes over from them.
     ///
     /// # Errors
     ///
     /// [`LoadError`], whose text says what to do.
     pub fn load(cgroup_root: OwnedFd, options: &Options) -> Result<Kernel, LoadError> {
-        let mut ebpf = create(options)?;
+        let pins = open_pins(options)?;
+        let mut ebpf = create(options, pins.as_ref())?;
         let btf = kernel_btf()?;
         let mut missing = Vec::new();
         for (name, hook, need) in programs() {
             let program = program_of(&mut ebpf, name)?;
-            match (
-                load_and_attach(program, name, &btf, hook, &cgroup_root),
-                need,
-            ) {
+            let loaded = attach::load(program, &btf, hook);
+            match (loaded.map_err(|error| program_error(name, &error)), need) {
                 (Ok(()), _) => {}
                 (Err(error), Need::Since(..)) => {
                     tracing::warn!("done without: {error}");
@@ -189,17 +138,111 @@ impl Kernel {
                 (Err(error), Need::Required) => return Err(error),
             }
         }
-        Ok(Kernel {
+        let handover = Handover::new(
+            map(&mut ebpf, "TOLD")?,
+            map(&mut ebpf, "CHECKPOINT")?,
+            pins.is_some(),
+        );
+        let mut kernel = Kernel {
             control: map(&mut ebpf, "CONTROL")?,
             detail: map(&mut ebpf, "DETAIL")?,
             payload: map(&mut ebpf, "PAYLOAD")?,
             counters: map(&mut ebpf, "COUNTERS")?,
             flows: map(&mut ebpf, "FLOWS")?,
             watched: map(&mut ebpf, "WATCHED")?,
+            handover,
             missing,
+            links: BTreeMap::new(),
+            unpinned: options.pin.is_some() && pins.is_none(),
+            pins,
+            discarded: 0,
             ebpf,
             cgroup: cgroup_root,
-        })
+        };
+        for (name, ..) in programs() {
+            if !kernel.missing.contains(&name) {
+                kernel.attach(name)?;
+            }
+        }
+        kernel.take_over()?;
+        Ok(kernel)
+    }
+
+    /// Attaches a program.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn attach(&mut self, name: &'static str) -> Result<(), LoadError> {
+        let Some((_, hook, _)) = programs().find(|(program, ..)| *program == name) else {
+            return Err(LoadError::Object(format!("no program {name}")));
+        };
+        let program = program_of(&mut self.ebpf, name)?;
+        let refused = |error: &dyn std::error::Error| LoadError::Attach {
+            program: name,
+            error: chain(error),
+        };
+        let attached = attach::attach(program, hook, &self.cgroup);
+        let Some(link) = attached.map_err(|error| refused(&error))? else {
+            return Ok(());
+        };
+        let link = match &self.pins {
+            None => link,
+            Some(pins) => {
+                let path = pins.link(name);
+                let _ = std::fs::remove_file(&path); // Of a link that someone detached.
+                let pinned = link.pin(&path).map_err(|error| refused(&error))?;
+                FdLink::from(pinned)
+            }
+        };
+        self.links.insert(name, link);
+        Ok(())
+    }
+
+    /// Lets these programs work instead of those that an earlier monitor left, which are removed.
+    fn take_over(&mut self) -> Result<(), LoadError> {
+        let Some(pins) = &self.pins else {
+            return Ok(());
+        };
+        std::thread::sleep(SETTLING);
+        let mut generation: Array<MapData, u32> = map(&mut self.ebpf, pins::GENERATION)?;
+        generation
+            .set(0, pins.generation(), 0)
+            .map_err(|error| pins.foreign(&pins.map(pins::GENERATION), error.to_string()))?;
+        std::thread::sleep(SETTLING); // The old ones finish what they began.
+        let failed = |error: std::io::Error| pins.foreign(pins.folder(), error.to_string());
+        pins.remove_other_links().map_err(failed)?;
+        for folder in pins.other_layouts().map_err(failed)? {
+            self.discarded += left_in(&folder);
+            std::fs::remove_dir_all(&folder).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether every map and link is pinned: someone may have removed a pin.
+    fn is_whole(&self, pins: &Pins) -> bool {
+        let maps = LASTING.iter().map(|(name, ..)| pins.map(name));
+        let links = self.links.keys().map(|name| pins.link(name));
+        maps.chain(links).all(|path| path.exists())
+    }
+
+    /// Whether the kernel side outlives the monitor.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.pins.is_some()
+    }
+
+    /// Records and flows of another layout that were found and thrown away.
+    #[must_use]
+    pub fn discarded(&self) -> u64 {
+        self.discarded
+    }
+
+    /// The flow map, and where what was told of it is noted.
+    pub(super) fn flows_and_handover(
+        &mut self,
+    ) -> (&BpfHashMap<MapData, [u8; 40], [u8; 72]>, &mut Handover) {
+        (&self.flows, &mut self.handover)
     }
 
     /// Hands out every record that is in the rings, ring by ring.
@@ -253,6 +296,9 @@ impl Kernel {
     pub fn attached(&self, host: &HostRoot) -> anyhow::Result<(u64, u64)> {
         let linked = links::attached_programs(host)?;
         let (mut attached, mut missing) = (0, 0);
+        if self.unpinned || self.pins.as_ref().is_some_and(|pins| !self.is_whole(pins)) {
+            missing |= MISSING_PINS;
+        }
         for (place, (name, hook, _)) in programs().enumerate() {
             let info = self
                 .ebpf
@@ -268,20 +314,32 @@ impl Kernel {
         Ok((attached, missing))
     }
 
-    /// Attaches a program again that someone else detached.
+    /// The number of these programs: 1 if no monitor left any before.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.pins.as_ref().map_or(1, Pins::generation)
+    }
+
+    /// The flows that are in the flow map.
+    #[must_use]
+    pub fn flow_keys(&self) -> HashSet<FlowKey> {
+        let keys = self.flows.keys().filter_map(Result::ok);
+        keys.filter_map(|key| FlowKey::read_from_bytes(&key).ok())
+            .collect()
+    }
+
+    /// Records that the hooks booked as delivered so far.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
-    pub fn attach_again(&mut self, name: &'static str) -> Result<(), LoadError> {
-        let Some((_, hook, _)) = programs().find(|(program, ..)| *program == name) else {
-            return Err(LoadError::Object(format!("no program {name}")));
-        };
-        let program = program_of(&mut self.ebpf, name)?;
-        attach_program(program, hook, &self.cgroup).map_err(|error| LoadError::Attach {
-            program: name,
-            error: chain(&error),
-        })
+    /// What the map says.
+    pub fn delivered(&self) -> anyhow::Result<u64> {
+        let mut sum = 0;
+        for hook in 0..counter::HOOKS {
+            let index = counter::index(hook, counter::DELIVERED);
+            sum += self.counters.get(&index, 0)?.iter().sum::<u64>();
+        }
+        Ok(sum)
     }
 
     /// What the flow map holds of one flow.
@@ -347,8 +405,65 @@ where
     T::try_from(map).map_err(|error| LoadError::Object(format!("map {name}: {error}")))
 }
 
-/// Creates the maps, with the offsets of this kernel written in.
-fn create(options: &Options) -> Result<Ebpf, LoadError> {
+/// The folder of the pins, if the kernel side is to be pinned and can be.
+fn open_pins(options: &Options) -> Result<Option<Pins>, LoadError> {
+    let Some(folder) = &options.pin else {
+        return Ok(None);
+    };
+    match Pins::open(folder) {
+        Ok(pins) => {
+            check_maps(&pins)?;
+            Ok(Some(pins))
+        }
+        Err(error @ PinsError::NotThere { .. }) => {
+            tracing::warn!("what happens after this monitor's end will not be seen: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The maps that are pinned are what they are taken for.
+fn check_maps(pins: &Pins) -> Result<(), PinsError> {
+    for (name, kind, key, value) in LASTING {
+        let path = pins.map(name);
+        if !path.exists() {
+            continue;
+        }
+        let found = MapInfo::from_pin(&path)
+            .and_then(|info| Ok((info.map_type()?, info.key_size(), info.value_size())));
+        let wanted = match found {
+            Ok((is, its_key, its_value)) => {
+                let sizes = (its_key as usize, its_value as usize);
+                is == kind && (key == 0 || sizes == (key, value))
+            }
+            Err(_) => false,
+        };
+        if !wanted {
+            return Err(pins.foreign(&path, format!("it is not the map {name}")));
+        }
+    }
+    Ok(())
+}
+
+/// Records and flows in the maps of another layout, of which no more is known.
+fn left_in(folder: &Path) -> u64 {
+    let mut left = 0;
+    for name in RINGS {
+        let ring = MapData::from_pin(folder.join(name))
+            .and_then(Map::from_map_data)
+            .and_then(RingBuf::try_from);
+        if let Ok(mut ring) = ring {
+            while ring.next().is_some() {
+                left += 1;
+            }
+        }
+    }
+    left
+}
+
+/// Creates the maps, or takes those that are pinned, with the offsets of this kernel written in.
+fn create(options: &Options, pins: Option<&Pins>) -> Result<Ebpf, LoadError> {
     let btf_bytes = std::fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
     let offsets = offsets::resolve(&Btf::parse(btf_bytes)?)?;
     let report_all = u32::from(options.report_all);
@@ -358,13 +473,20 @@ fn create(options: &Options) -> Result<Ebpf, LoadError> {
     for (place, port) in options.dns_ports.iter().take(DNS_PORTS_MAX).enumerate() {
         ports[place / 2] |= u32::from(*port) << (place % 2 * 16);
     }
+    let generation = pins.map_or(0, Pins::generation);
     let mut loader = EbpfLoader::new();
     loader.override_global("REPORT_ALL", &report_all, true);
+    loader.override_global("OWN_GENERATION", &generation, true);
     loader.override_global("SAMPLE_FLOWS", &sample_flows, true);
     loader.override_global("DNS_PORTS_A", &ports[0], true);
     loader.override_global("DNS_PORTS_B", &ports[1], true);
     for (global, offset) in &offsets {
         loader.override_global(global, offset, true);
+    }
+    if let Some(pins) = pins {
+        for (name, ..) in LASTING {
+            loader.map_pin_path(name, pins.map(name));
+        }
     }
     loader.load(OBJECT).map_err(object_error)
 }
@@ -395,12 +517,12 @@ pub struct Probed {
 ///
 /// What prevents even the maps.
 pub fn probe() -> Result<Vec<Probed>, LoadError> {
-    let mut ebpf = create(&Options::default())?;
+    let mut ebpf = create(&Options::default(), None)?;
     let btf = kernel_btf()?;
     let mut results = Vec::new();
     for (name, hook, need) in programs() {
         let program = program_of(&mut ebpf, name)?;
-        let loaded = load_program(program, &btf, hook).map_err(|error| program_error(name, &error));
+        let loaded = attach::load(program, &btf, hook).map_err(|error| program_error(name, &error));
         results.push(Probed {
             program: name,
             loaded,
@@ -413,103 +535,21 @@ pub fn probe() -> Result<Vec<Probed>, LoadError> {
     Ok(results)
 }
 
-fn load_and_attach(
-    program: &mut Program,
-    name: &'static str,
-    btf: &aya::Btf,
-    hook: Hook,
-    cgroup: &OwnedFd,
-) -> Result<(), LoadError> {
-    load_program(program, btf, hook).map_err(|error| program_error(name, &error))?;
-    attach_program(program, hook, cgroup).map_err(|error| LoadError::Attach {
-        program: name,
-        error: chain(&error),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn load_program(program: &mut Program, btf: &aya::Btf, hook: Hook) -> Result<(), ProgramError> {
-    match hook {
-        Hook::Tracepoint(point) => <&mut BtfTracePoint>::try_from(program)?.load(point, btf),
-        Hook::Iterator(target) => <&mut Iter>::try_from(program)?.load(target, btf),
-        Hook::SockAddr => <&mut CgroupSockAddr>::try_from(program)?.load(),
-        Hook::Sock => <&mut CgroupSock>::try_from(program)?.load(),
-        Hook::SockOps => <&mut SockOps>::try_from(program)?.load(),
-        Hook::Skb(_) => <&mut CgroupSkb>::try_from(program)?.load(),
-    }
-}
-
-/// `Single` is the only mode that works on links (aya passes modes as link flags, and the kernel
-/// refuses any); a link is multi-attach by nature.
-fn attach_program(program: &mut Program, hook: Hook, cgroup: &OwnedFd) -> Result<(), ProgramError> {
-    const MODE: CgroupAttachMode = CgroupAttachMode::Single;
-    let cgroup = cgroup.as_fd();
-    match hook {
-        Hook::Tracepoint(_) => <&mut BtfTracePoint>::try_from(program)?.attach().map(drop),
-        Hook::Iterator(_) => Ok(()), // Attached anew for each walk.
-        Hook::SockAddr => <&mut CgroupSockAddr>::try_from(program)?
-            .attach(cgroup, MODE)
-            .map(drop),
-        Hook::Sock => <&mut CgroupSock>::try_from(program)?
-            .attach(cgroup, MODE)
-            .map(drop),
-        Hook::SockOps => <&mut SockOps>::try_from(program)?
-            .attach(cgroup, MODE)
-            .map(drop),
-        Hook::Skb(kind) => <&mut CgroupSkb>::try_from(program)?
-            .attach(cgroup, kind, MODE)
-            .map(drop),
-    }
-}
-
-/// An error with all its causes, once each.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
-fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut source = Some(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            // Not EACCES: that is the verifier's word for a program that it does not accept.
-            return io.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error());
-        }
-        source = cause.source();
-    }
-    false
-}
-
-fn object_error(error: aya::EbpfError) -> LoadError {
-    if is_denied(&error) {
-        LoadError::Denied {
-            what: "create BPF maps".to_owned(),
-            detail: String::new(),
-        }
-    } else {
-        LoadError::Object(chain(&error))
-    }
-}
-
-fn program_error(program: &'static str, error: &ProgramError) -> LoadError {
-    if is_denied(error) {
-        let what = format!("load the kernel program {program}");
-        LoadError::Denied {
-            what,
-            detail: "; kernel lockdown may forbid it".to_owned(),
-        }
-    } else {
-        LoadError::Program {
-            program,
-            error: chain(error),
-        }
+    #[test]
+    fn every_map_lasts_but_the_scratch_space() {
+        let source = include_str!("../../../monitor-ebpf/src/maps.rs");
+        let mut declared: Vec<&str> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub static ")?.split(':').next())
+            .filter(|name| *name != "SCRATCH")
+            .collect();
+        let mut lasting = LASTING.map(|(name, ..)| name).to_vec();
+        declared.sort_unstable();
+        lasting.sort_unstable();
+        assert_eq!(lasting, declared);
     }
 }

@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 
+/// Where the kernel tells its types.
+pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
 /// `BTF_MAGIC` in this machine's byte order.
 const MAGIC: u16 = 0xeb9f;
 /// Structures may nest; deeper than this is not BTF of a kernel.

@@ -3,7 +3,7 @@
 //! In: the kernel's flow map. Out: one `FlowCounted` record per flow that changed. Entries of
 //! processes that are gone are deleted after they were read, never before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey};
@@ -13,6 +13,7 @@ use monitor_common::record::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::bpf::Kernel;
+use super::bpf::handover::Handover;
 use crate::core::event::BootNs;
 use crate::host::clock;
 
@@ -23,6 +24,10 @@ const INTERVAL_PER_DURATION: u32 = 100;
 /// How long the entry of a process that is gone is kept for late additions of its sockets.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Flows whose changes are noted for the next monitor before they are told: what is lost at most
+/// of a batch, if this one is killed in the middle of it, is then known.
+const BATCH: usize = 256;
+
 /// What was read of each flow before.
 #[derive(Default)]
 pub struct Drain {
@@ -32,6 +37,30 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// Goes on where the monitor before left off. `flows` were in the map before `alive`, the
+    /// processes that run now, were listed: those of others will not be added to.
+    pub fn resume(
+        &mut self,
+        kernel: &mut Kernel,
+        flows: &HashSet<FlowKey>,
+        alive: &HashSet<(u64, u32)>,
+        now: BootNs,
+    ) {
+        for key in flows {
+            let process = (key.process.start_ns, key.process.tgid);
+            if !alive.contains(&process) {
+                self.gone.insert(process, now);
+            }
+        }
+        for (key, value) in kernel.handover.told() {
+            if flows.contains(&key) {
+                self.seen.insert(key, value);
+            } else {
+                kernel.handover.forget(&key);
+            }
+        }
+    }
+
     /// Notes the end of a process if `record` tells one.
     pub fn notice(&mut self, record: &[u8]) {
         let Ok((header, _)) = Header::read_from_prefix(record) else {
@@ -55,7 +84,9 @@ impl Drain {
     /// Reads the whole flow map and hands out what changed since the last time.
     pub fn run(&mut self, kernel: &mut Kernel, now: BootNs, mut each: impl FnMut(&[u8])) {
         let mut finished = Vec::new();
-        for entry in kernel.flows.iter() {
+        let mut changed = Vec::new();
+        let (flows, handover) = kernel.flows_and_handover();
+        for entry in flows.iter() {
             let Ok((key, value)) = entry else { continue };
             let (Ok(key), Ok(value)) = (
                 FlowKey::read_from_bytes(&key),
@@ -63,7 +94,12 @@ impl Drain {
             ) else {
                 continue;
             };
-            self.report(key, value, now, &mut each);
+            if self.seen.get(&key) != Some(&value) {
+                changed.push((key, value));
+            }
+            if changed.len() >= BATCH {
+                self.tell(&mut changed, handover, now, &mut each);
+            }
             let process = (key.process.start_ns, key.process.tgid);
             let gone = self
                 .gone
@@ -73,10 +109,12 @@ impl Drain {
                 finished.push(key);
             }
         }
+        self.tell(&mut changed, handover, now, &mut each);
         for key in finished {
             if let Ok(bytes) = key.as_bytes().try_into() {
                 let _: Result<(), _> = kernel.flows.remove(bytes); // Gone already: as wanted.
             }
+            kernel.handover.forget(&key);
             self.seen.remove(&key);
         }
         // A process leaves the list when its entries had two chances to be deleted.
@@ -94,29 +132,40 @@ impl Drain {
         self.seen.len()
     }
 
-    fn report(
+    /// Hands out what changed of these flows, after it is noted for the next monitor.
+    fn tell(
         &mut self,
-        flow: FlowKey,
-        value: FlowCounters,
+        changed: &mut Vec<(FlowKey, FlowCounters)>,
+        handover: &mut Handover,
         now: BootNs,
         each: &mut impl FnMut(&[u8]),
     ) {
-        let before = self.seen.insert(flow, value).unwrap_or_default();
-        if before == value {
-            return;
+        let before = |flow| self.seen.get(flow).copied().unwrap_or_default();
+        let deltas: Vec<_> = changed
+            .iter()
+            .map(|(flow, value)| difference(&before(flow), value))
+            .collect();
+        handover.taking(deltas.iter().map(without_record).sum(), changed);
+        for ((flow, value), delta) in changed.drain(..).zip(deltas) {
+            let header = Header {
+                time_ns: now.0,
+                kind: KIND_FLOW_COUNTED,
+                bytes: u32::try_from(size_of::<FlowCounted>()).unwrap_or_default(),
+            };
+            let record = FlowCounted {
+                header,
+                flow,
+                delta,
+            };
+            self.seen.insert(flow, value);
+            each(record.as_bytes());
         }
-        let header = Header {
-            time_ns: now.0,
-            kind: KIND_FLOW_COUNTED,
-            bytes: u32::try_from(size_of::<FlowCounted>()).unwrap_or_default(),
-        };
-        let record = FlowCounted {
-            header,
-            flow,
-            delta: difference(&before, &value),
-        };
-        each(record.as_bytes());
     }
+}
+
+/// Calls of which the flow map is the only witness.
+fn without_record(delta: &FlowCounters) -> u64 {
+    delta.connects_unreported + delta.datagrams
 }
 
 fn difference(before: &FlowCounters, after: &FlowCounters) -> FlowCounters {

@@ -3,19 +3,22 @@
 //! In: the attached programs ([`Kernel`]), `/proc` for the argv of processes that are older than
 //! the monitor, and what [`Scripts`] finds. Out: records, oldest first, through [`Live::poll`].
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context;
-use monitor_common::flow::ProcessKey;
+use monitor_common::counter::COUNTERS;
+use monitor_common::flow::{FlowKey, ProcessKey};
 use monitor_common::limits::ARGS_BYTES;
 use monitor_common::program::PROGRAMS;
 use monitor_common::record::{
-    EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_KERNEL_THREAD, Header, KIND_SELF_CHECKED,
-    ProcessExecuted, SelfChecked,
+    EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_KERNEL_THREAD, Header, KIND_PROCESS_EXECUTED,
+    KIND_RESUMED, KIND_SELF_CHECKED, KernelCounters, ProcessExecuted, Resumed, SelfChecked,
+    is_booked,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::bpf::{Kernel, LoadError, Options};
+use super::bpf::{Kernel, Options};
 use super::canary::Canary;
 use super::drain::Drain;
 use super::order::Order;
@@ -46,6 +49,9 @@ const FIRST_CHECK: Duration = Duration::from_millis(200);
 /// may be open for less and be missed, and the walk over all open files has its cost.
 const SOCKETS_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How often the books are read to find out what a monitor before had in its hands.
+const READINGS: usize = 5;
+
 /// The kernel programs with everything that turns their maps into one stream.
 pub struct Live {
     kernel: Kernel,
@@ -59,6 +65,15 @@ pub struct Live {
     canary_heard: BootNs,
     check_due: BootNs,
     host: HostRoot,
+    /// Records that a hook has booked and that were taken out of the rings so far.
+    received: u64,
+    /// Records that were settled before this monitor began to take any.
+    settled_before: u64,
+    /// What became of the time before this monitor, until it is handed out.
+    resumed: Option<Box<Resumed>>,
+    /// The last reading of the kernel's books, and when it was made.
+    books: [u64; COUNTERS as usize],
+    books_read: BootNs,
 }
 
 impl Live {
@@ -68,9 +83,9 @@ impl Live {
     /// # Errors
     ///
     /// What is missing, and the remedy.
-    pub fn start(host: &HostRoot, options: Options) -> anyhow::Result<Live> {
+    pub fn start(host: &HostRoot, options: &Options) -> anyhow::Result<Live> {
         let cgroup = super::cgroup2::open_root(host)?;
-        let kernel = Kernel::load(cgroup, &options).map_err(|error: LoadError| error)?;
+        let kernel = Kernel::load(cgroup, options)?;
         let mut live = Live {
             kernel,
             order: Order::default(),
@@ -83,11 +98,24 @@ impl Live {
             canary_heard: BootNs(0),
             check_due: after(clock::now(), FIRST_CHECK),
             host: host.clone(),
+            received: 0,
+            settled_before: 0,
+            resumed: None,
+            books: [0; _],
+            books_read: BootNs(0),
         };
-        let own = live
+        let flows = live.kernel.flow_keys();
+        let found = live
             .find_processes(host)
             .context("cannot list the processes that are running")?;
-        live.canary = Canary::new(own.context("the task iterator did not find this process")?);
+        if live.kernel.generation() > 1 {
+            live.resume(&flows, &found.alive)
+                .context("cannot take over from the monitor before")?;
+        }
+        let own = found
+            .own
+            .context("the task iterator did not find this process")?;
+        live.canary = Canary::new(own);
         live.canary.sing();
         live.find_sockets()
             .context("cannot list the sockets that are open")?;
@@ -101,6 +129,9 @@ impl Live {
     /// What the kernel's maps say; nothing is lost by trying again.
     pub fn poll(&mut self, mut each: impl FnMut(&[u8], BootNs)) -> anyhow::Result<()> {
         let now = clock::now();
+        if let Some(resumed) = self.resumed.take() {
+            each(resumed.as_bytes(), now);
+        }
         let hold_ns = u64::try_from(HOLD.as_nanos()).unwrap_or_default();
         let cutoff = BootNs(now.0.saturating_sub(hold_ns));
         self.release(cutoff, now, &mut each);
@@ -112,10 +143,7 @@ impl Live {
             self.check_due = after(now, CHECK_INTERVAL);
         }
         if now >= self.books_due {
-            let books = self
-                .kernel
-                .counters(now)
-                .context("cannot read the kernel's books")?;
+            let books = self.read_books(now)?;
             each(books.as_bytes(), now);
             self.books_due = after(now, BOOKS_INTERVAL);
         }
@@ -136,12 +164,23 @@ impl Live {
         let now = clock::now();
         self.release(BootNs(u64::MAX), now, &mut each);
         self.drain_flows(now, &mut each);
-        let books = self
-            .kernel
-            .counters(now)
-            .context("cannot read the kernel's books")?;
+        let books = self.read_books(now)?;
         each(books.as_bytes(), now);
         Ok(())
+    }
+
+    /// Whether the kernel side outlives the monitor.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.kernel.is_pinned()
+    }
+
+    /// Notes for the next monitor that everything handed out so far was written out.
+    pub fn checkpoint(&mut self) {
+        let settled = self.settled_before + self.order.released();
+        self.kernel
+            .handover
+            .settle(settled, &self.books, self.books_read);
     }
 
     /// Asks for every flow of a process as a record.
@@ -165,9 +204,35 @@ impl Live {
         self.drain.flows()
     }
 
-    fn release(&mut self, cutoff: BootNs, now: BootNs, each: &mut impl FnMut(&[u8], BootNs)) {
+    fn read_books(&mut self, now: BootNs) -> anyhow::Result<KernelCounters> {
+        let books = self
+            .kernel
+            .counters(now)
+            .context("cannot read the kernel's books")?;
+        (self.books, self.books_read) = (books.values, now);
+        Ok(books)
+    }
+
+    /// Takes everything out of the rings.
+    fn take_records(&mut self, mut notice: impl FnMut(&[u8])) {
         let Live {
             kernel,
+            order,
+            scripts,
+            received,
+            ..
+        } = self;
+        kernel.drain(|record| {
+            *received += u64::from(is_booked(kind(record)));
+            notice(record);
+            scripts.ask(record);
+            order.push(record);
+        });
+    }
+
+    fn release(&mut self, cutoff: BootNs, now: BootNs, each: &mut impl FnMut(&[u8], BootNs)) {
+        self.take_records(|_| {});
+        let Live {
             order,
             scripts,
             samples,
@@ -175,10 +240,6 @@ impl Live {
             canary,
             ..
         } = self;
-        kernel.drain(|record| {
-            scripts.ask(record);
-            order.push(record);
-        });
         scripts.wait(WAIT_FOR_FILES);
         order.release(cutoff, |record| {
             drain.notice(record);
@@ -214,7 +275,7 @@ impl Live {
         let (attached, missing) = self.kernel.attached(&self.host)?;
         for (place, name) in PROGRAMS.iter().enumerate() {
             if (attached | missing) >> place & 1 == 0 {
-                match self.kernel.attach_again(name) {
+                match self.kernel.attach(name) {
                     Ok(()) => tracing::warn!("{name} was detached, and is attached again"),
                     Err(error) => tracing::error!("{name} was detached: {error}"),
                 }
@@ -233,33 +294,100 @@ impl Live {
         })
     }
 
-    /// Records of the processes that are there, with the argv that they show in `/proc`. Returns
-    /// the key of this one.
-    fn find_processes(&mut self, host: &HostRoot) -> anyhow::Result<Option<ProcessKey>> {
-        let found = self.kernel.found_processes()?;
-        let Live { order, scripts, .. } = self;
-        let mut own = None;
-        each_record(&found, |record| {
-            if let Ok((head, _)) = ProcessExecuted::read_from_prefix(record)
-                && head.process.tgid == std::process::id()
-            {
-                own = Some(head.process);
+    /// Records of the processes that are there, with the argv that they show in `/proc`. They go
+    /// before everything that is in the rings, where a monitor before left it unread; what the
+    /// rings tell of an image is then more than what can be found.
+    fn find_processes(&mut self, host: &HostRoot) -> anyhow::Result<Found> {
+        let records = self.kernel.found_processes()?;
+        let mut told = HashSet::new();
+        self.take_records(|record| {
+            if let Some(image) = executed(record) {
+                told.insert(image);
             }
-            if let Some(complete) = with_arguments(record, host) {
+        });
+        let Live { order, scripts, .. } = self;
+        let mut found = Found::default();
+        each_record(&records, |record| {
+            let Some(image) = executed(record) else {
+                return;
+            };
+            found.alive.insert((image.start_ns, image.tgid));
+            if image.tgid == std::process::id() {
+                found.own = Some(image);
+            }
+            if !told.contains(&image)
+                && let Some(complete) = with_arguments(record, host)
+            {
                 scripts.ask(&complete);
-                order.push(&complete);
+                order.push_first(&complete);
             }
         })?;
         self.scripts.wait(WAIT_FOR_FILES_AT_START);
-        Ok(own)
+        Ok(found)
+    }
+
+    /// Takes over what a monitor before left: its place in the flow map, and what it had in its
+    /// hands when it ended.
+    fn resume(
+        &mut self,
+        flows: &HashSet<FlowKey>,
+        alive: &HashSet<(u64, u32)>,
+    ) -> anyhow::Result<()> {
+        let now = clock::now();
+        let former = *self.kernel.handover.checkpoint();
+        self.drain.resume(&mut self.kernel, flows, alive, now);
+        // What is delivered between emptying the rings and reading the books looks unread, so
+        // the least of some readings is nearest.
+        let mut unread = u64::MAX;
+        for _ in 0..READINGS {
+            self.take_records(|_| {});
+            let known = former.settled + self.received;
+            unread = unread.min(self.kernel.delivered()?.saturating_sub(known));
+        }
+        self.settled_before = former.settled + unread;
+        let books = self.read_books(now)?;
+        self.resumed = Some(Box::new(Resumed {
+            header: Header {
+                time_ns: now.0,
+                kind: KIND_RESUMED,
+                bytes: u32::try_from(size_of::<Resumed>())?,
+            },
+            from_ns: former.time_ns,
+            recovered: self.received,
+            unread,
+            untold: former.taken.saturating_sub(former.told),
+            discarded: self.kernel.discarded(),
+            before: former.books,
+            after: books.values,
+        }));
+        Ok(())
     }
 
     /// Records of the sockets that are open and that no hook has seen.
     fn find_sockets(&mut self) -> anyhow::Result<()> {
         let found = self.kernel.found_sockets()?;
         let order = &mut self.order;
-        each_record(&found, |record| order.push(record))
+        each_record(&found, |record| order.push_found(record))
     }
+}
+
+/// What the task iterator found.
+#[derive(Default)]
+struct Found {
+    /// This process.
+    own: Option<ProcessKey>,
+    /// Start and id of all that run.
+    alive: HashSet<(u64, u32)>,
+}
+
+fn kind(record: &[u8]) -> u32 {
+    Header::read_from_prefix(record).map_or(0, |(header, _)| header.kind)
+}
+
+/// The image that an exec record is about.
+fn executed(record: &[u8]) -> Option<ProcessKey> {
+    let (head, _) = ProcessExecuted::read_from_prefix(record).ok()?;
+    (head.header.kind == KIND_PROCESS_EXECUTED).then_some(head.process)
 }
 
 fn after(now: BootNs, pause: Duration) -> BootNs {

@@ -4,7 +4,7 @@
 //! back until nothing older can still arrive, so that the exec of a program comes before its
 //! connections although they travel in different rings.
 
-use monitor_common::record::Header;
+use monitor_common::record::{Header, is_booked};
 use zerocopy::FromBytes;
 
 use crate::core::event::BootNs;
@@ -14,22 +14,44 @@ use crate::core::event::BootNs;
 pub struct Order {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    released: u64,
 }
 
 struct Entry {
+    /// Its place: the time of the record, or 0 to go first.
     time_ns: u64,
+    /// A hook has booked it as delivered.
+    booked: bool,
     start: usize,
     length: usize,
 }
 
 impl Order {
-    /// Takes in one record. One without a whole header goes first: decoding will count it.
+    /// Takes in one record of a ring. One without a whole header goes first: decoding will count
+    /// it.
     pub fn push(&mut self, record: &[u8]) {
-        let time_ns = Header::read_from_prefix(record).map_or(0, |(header, _)| header.time_ns);
+        let header = Header::read_from_prefix(record).map(|(header, _)| header);
+        let header = header.unwrap_or_default();
+        self.append(header.time_ns, is_booked(header.kind), record);
+    }
+
+    /// Takes in one record that no hook has made.
+    pub fn push_found(&mut self, record: &[u8]) {
+        let header = Header::read_from_prefix(record).map(|(header, _)| header);
+        self.append(header.unwrap_or_default().time_ns, false, record);
+    }
+
+    /// As [`Order::push_found`], before everything that is there.
+    pub fn push_first(&mut self, record: &[u8]) {
+        self.append(0, false, record);
+    }
+
+    fn append(&mut self, time_ns: u64, booked: bool, record: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(record);
         self.entries.push(Entry {
             time_ns,
+            booked,
             start,
             length: record.len(),
         });
@@ -42,6 +64,7 @@ impl Order {
             .entries
             .partition_point(|entry| entry.time_ns <= cutoff.0);
         for entry in self.entries.drain(..ready) {
+            self.released += u64::from(entry.booked);
             each(
                 self.bytes
                     .get(entry.start..entry.start + entry.length)
@@ -55,6 +78,12 @@ impl Order {
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Records that a hook has booked and that were handed out so far.
+    #[must_use]
+    pub fn released(&self) -> u64 {
+        self.released
     }
 
     /// Whether none is held back.
@@ -84,6 +113,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use monitor_common::record::{KIND_FLOW_OPENED, KIND_OVER_BUDGET, KIND_PROCESS_EXECUTED};
     use zerocopy::IntoBytes;
 
     fn record(time_ns: u64, kind: u32) -> Vec<u8> {
@@ -117,5 +147,22 @@ mod tests {
         order.push(&record(25, 5));
         check(&mut order, 40, &[(25, 5), (30, 1)]);
         assert!(order.is_empty());
+    }
+
+    #[test]
+    fn what_was_found_can_go_first_and_is_in_no_books() {
+        let mut order = Order::default();
+        order.push(&record(10, KIND_FLOW_OPENED));
+        order.push(&record(11, KIND_OVER_BUDGET));
+        order.push_found(&record(12, KIND_FLOW_OPENED));
+        order.push_first(&record(13, KIND_PROCESS_EXECUTED));
+        let released = [
+            (13, KIND_PROCESS_EXECUTED),
+            (10, KIND_FLOW_OPENED),
+            (11, KIND_OVER_BUDGET),
+            (12, KIND_FLOW_OPENED),
+        ];
+        check(&mut order, 20, &released);
+        assert_eq!(order.released(), 1);
     }
 }

@@ -9,7 +9,7 @@ use super::{
     Agent, AlertFields, AttributionFields, BootId, BudgetFields, CandidateFields, ClientFields,
     Destination, ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields,
     FlowFields, GenAi, Host, Id, Line, NameFields, Network, Observer, Parent, Part, Process,
-    ProcessExtras, Rule, SocketFields, Source, Telltale, ToolFields,
+    ProcessExtras, RestartFields, Rule, SocketFields, Source, Telltale, ToolFields,
 };
 use crate::clock::WallClock;
 use crate::core::attribute::{Attribution, Evidence, Role};
@@ -18,7 +18,7 @@ use crate::core::names::NameEvidence;
 use crate::core::policy::judgement::Judgement;
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, OverBudgetReport,
-    ParentView, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
+    ParentView, ProcessEnded, ProcessStarted, ProcessView, ResumedReport, SocketReport,
 };
 use crate::metrics::traffic::failure_reason;
 use crate::sink::{HostInfo, file_name, plain, state_name};
@@ -47,6 +47,7 @@ impl<'a> Line<'a> {
             Effect::Alert(notice) if notice.state != AlertState::StillFiring => {
                 return Some(alert(notice, clock, frame));
             }
+            Effect::Resumed(report) => return Some(resumed(report, clock, frame)),
             _ => return None,
         };
         set_process(&mut line, processes.of(process, clock));
@@ -122,6 +123,15 @@ const FLOWS_OVER_BUDGET: Kind = Kind {
     action: "flows-over-budget",
     dataset: "telltale.flow",
     ..SOCKET_OPENED
+};
+
+const MONITOR_RESUMED: Kind = Kind {
+    kind: "event",
+    category: &["host"],
+    types: &["info"],
+    action: "monitor-resumed",
+    dataset: "telltale.coverage",
+    outcome: None,
 };
 
 const ALERT: Kind = Kind {
@@ -285,6 +295,24 @@ fn over_budget<'a>(report: &'a OverBudgetReport, clock: &WallClock, frame: &'a F
     line.telltale.budget = Some(BudgetFields {
         refused: report.refused,
         refused_total: report.refused_total,
+    });
+    line
+}
+
+fn resumed<'a>(report: &ResumedReport, clock: &WallClock, frame: &'a Frame) -> Line<'a> {
+    let kind = MONITOR_RESUMED;
+    let mut line = line(&kind, report.sequence, report.time, clock, frame);
+    // An earlier monitor's last words may be of another layout, and then cannot be read.
+    let from = (report.from != BootNs(0)).then_some(report.from);
+    line.event.start = from.map(|from| clock.rfc3339(from));
+    line.event.end = Some(clock.rfc3339(report.time));
+    line.telltale.restart = Some(RestartFields {
+        attempted: report.attempted,
+        delivered: report.delivered,
+        aggregated: report.aggregated,
+        dropped: report.dropped,
+        recovered: report.recovered,
+        lost: report.lost,
     });
     line
 }
