@@ -14,6 +14,7 @@
 //! - [`running`], [`program`]: processes, and tools laid out on disk as the catalog says
 //! - [`telltale`], [`event`], [`metrics`]: the monitor under test, and what it says
 //! - [`scene`]: all of it together
+//! - [`clients`]: what real TLS, QUIC, DNS and proxy clients say first
 //! - [`trim`]: golden cases out of recordings
 //!
 //! A test panics when something is not as it should be; it never returns an error, and it never
@@ -28,6 +29,7 @@
 
 pub mod binary;
 pub mod bpffs;
+pub mod clients;
 pub mod dns;
 pub mod event;
 pub mod http;

@@ -9,6 +9,7 @@
 mod bench;
 mod build_ebpf;
 mod evasion;
+mod fuzz;
 mod packages;
 mod run;
 mod shell;
@@ -38,6 +39,8 @@ enum Command {
     BuildEbpf(build_ebpf::Args),
     /// Try every known way out of the host, and print what Telltale said of each.
     Evasion(evasion::Args),
+    /// Feed every parser of hostile bytes with changed recordings for a while.
+    Fuzz(fuzz::Args),
     /// Build Telltale and start it with the privileges that it needs.
     Run(run::Args),
     /// Run the test suite, or one part of it, and say how long it took.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Evasion(args) => evasion::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// A program that the tests run, and the Debian package that has it.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
@@ -21,6 +21,8 @@ const NEEDED: [(&str, &str); 10] = [
     ("node", "nodejs"),
     ("openssl", "openssl"),
     ("python3", "python3"),
+    ("curl", "curl"),
+    ("dig", "bind9-dnsutils"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
