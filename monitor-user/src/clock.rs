@@ -33,9 +33,14 @@ impl WallClock {
     /// RFC 3339 in UTC with nanoseconds: `2026-11-20T09:32:00.123456789Z`.
     #[must_use]
     pub fn rfc3339(&self, time: BootNs) -> String {
-        let since_1970 = Duration::from_nanos(self.unix_ns(time));
-        humantime::format_rfc3339_nanos(UNIX_EPOCH + since_1970).to_string()
+        rfc3339(self.unix_ns(time))
     }
+}
+
+/// A unix time in nanoseconds as RFC 3339 in UTC: `2026-11-20T09:32:00.123456789Z`.
+#[must_use]
+pub fn rfc3339(unix_ns: u64) -> String {
+    humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(unix_ns)).to_string()
 }
 
 #[cfg(test)]

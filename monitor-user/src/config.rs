@@ -102,10 +102,61 @@ pub struct Alerts {
     pub resend: Duration,
     /// An alert is resolved when its cause was not seen for so long.
     pub resolve_after: Duration,
+    /// Where alerts are kept until they are delivered; `None` keeps them in memory.
+    pub spool_directory: Option<PathBuf>,
+    /// Bytes that may wait for one receiver.
+    pub spool_bytes_max: u64,
+    /// Where each rule is explained: a URL or path, without the rule.
+    pub runbooks: String,
     /// Each gets a JSON POST per alert.
-    pub webhooks: Vec<Receiver>,
+    pub webhooks: Vec<Webhook>,
     /// Base URLs of Alertmanagers.
     pub alertmanagers: Vec<Receiver>,
+    /// Incoming webhooks of chats.
+    pub slack: Vec<Receiver>,
+    /// Receivers of syslog messages.
+    pub syslog: Vec<Syslog>,
+}
+
+/// A receiver of JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where it is.
+    pub receiver: Receiver,
+    /// File with the key that bodies are signed with.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// A receiver of syslog messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Syslog {
+    /// Where it is.
+    pub address: SyslogAddress,
+    /// What it is told.
+    pub style: SyslogStyle,
+}
+
+/// Where syslog messages go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyslogAddress {
+    /// `unix:PATH`: datagrams, as `/dev/log` takes them.
+    Unix(PathBuf),
+    /// `udp:IP:PORT`.
+    Udp(SocketAddr),
+    /// `tcp:IP:PORT`, with octet counting (RFC 6587).
+    Tcp(SocketAddr),
+    /// `journald`: the journal of this host, in its own protocol.
+    Journald,
+}
+
+/// What a syslog message says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyslogStyle {
+    /// Structured data and a sentence.
+    #[default]
+    Rfc5424,
+    /// Common Event Format behind the same header.
+    Cef,
 }
 
 /// Where alerts are sent.
@@ -287,9 +338,21 @@ fn read_policy(policy: &mut Fields) -> Vec<BannedTool> {
 fn read_alerts(alerts: &mut Fields) -> Alerts {
     let webhook = |fields: &mut Fields| {
         let timeout = seconds(fields.number(&keys::WEBHOOK_TIMEOUT_SECONDS));
-        fields
-            .text(&keys::WEBHOOK_URL)
-            .map(|url| Receiver { url, timeout })
+        let secret_file = fields.text(&keys::WEBHOOK_SECRET_FILE);
+        fields.text(&keys::WEBHOOK_URL).map(|url| Webhook {
+            receiver: Receiver { url, timeout },
+            secret_file,
+        })
+    };
+    let slack = |fields: &mut Fields| {
+        let timeout = seconds(fields.number(&keys::SLACK_TIMEOUT_SECONDS));
+        let url = fields.text(&keys::SLACK_URL);
+        url.map(|url| Receiver { url, timeout })
+    };
+    let syslog = |fields: &mut Fields| {
+        let style = fields.text(&keys::SYSLOG_FORMAT).unwrap_or_default();
+        let address = fields.text(&keys::SYSLOG_ADDRESS);
+        address.map(|address| Syslog { address, style })
     };
     let alertmanager = |fields: &mut Fields| {
         let timeout = seconds(fields.number(&keys::ALERTMANAGER_TIMEOUT_SECONDS));
@@ -300,8 +363,13 @@ fn read_alerts(alerts: &mut Fields) -> Alerts {
     Alerts {
         resend: seconds(alerts.number(&keys::ALERTS_RESEND_SECONDS)),
         resolve_after: seconds(alerts.number(&keys::ALERTS_RESOLVE_AFTER_SECONDS)),
+        spool_directory: alerts.text(&keys::ALERTS_SPOOL_DIRECTORY),
+        spool_bytes_max: u64::from(alerts.number(&keys::ALERTS_SPOOL_MEBIBYTES)) << 20,
+        runbooks: alerts.text(&keys::ALERTS_RUNBOOKS).unwrap_or_default(),
         webhooks: alerts.sections(&keys::WEBHOOK, webhook),
         alertmanagers: alerts.sections(&keys::ALERTMANAGER, alertmanager),
+        slack: alerts.sections(&keys::SLACK, slack),
+        syslog: alerts.sections(&keys::SYSLOG, syslog),
     }
 }
 
@@ -359,8 +427,13 @@ mod tests {
             alerts: Alerts {
                 resend: Duration::from_secs(60),
                 resolve_after: Duration::from_secs(300),
+                spool_directory: None,
+                spool_bytes_max: 16 << 20,
+                runbooks: "docs/alerts.md".to_owned(),
                 webhooks: Vec::new(),
                 alertmanagers: Vec::new(),
+                slack: Vec::new(),
+                syslog: Vec::new(),
             },
             limits: Limits {
                 processes: 32_768,
@@ -387,13 +460,24 @@ mod tests {
         [alerts]
         resend_seconds = 0x1e
         resolve_after_seconds = 604_800
+        spool_directory = "spool"
+        spool_mebibytes = 2
+        runbooks = "https://wiki/telltale"
         [[alerts.webhook]]
         url = "http://127.0.0.1:1/hook?a=b"
         timeout_seconds = 60
+        secret_file = "key"
         [[alerts.webhook]]
         url = "https://user:password@[::1]/"
         [[alerts.alertmanager]]
         url = "http://127.0.0.1:9093/am"
+        [[alerts.slack]]
+        url = "http://127.0.0.1:2/chat"
+        [[alerts.syslog]]
+        address = "tcp:192.0.2.1:601"
+        format = "cef"
+        [[alerts.syslog]]
+        address = "journald"
         [limits]
         processes = 64
         flows = 1_048_576
@@ -427,11 +511,31 @@ mod tests {
             alerts: Alerts {
                 resend: Duration::from_secs(30),
                 resolve_after: Duration::from_secs(604_800),
+                spool_directory: Some(PathBuf::from("spool")),
+                spool_bytes_max: 2 << 20,
+                runbooks: "https://wiki/telltale".to_owned(),
                 webhooks: vec![
-                    receiver("http://127.0.0.1:1/hook?a=b", 60),
-                    receiver("https://user:password@[::1]/", 10),
+                    Webhook {
+                        receiver: receiver("http://127.0.0.1:1/hook?a=b", 60),
+                        secret_file: Some(PathBuf::from("key")),
+                    },
+                    Webhook {
+                        receiver: receiver("https://user:password@[::1]/", 10),
+                        secret_file: None,
+                    },
                 ],
                 alertmanagers: vec![receiver("http://127.0.0.1:9093/am", 10)],
+                slack: vec![receiver("http://127.0.0.1:2/chat", 10)],
+                syslog: vec![
+                    Syslog {
+                        address: SyslogAddress::Tcp("192.0.2.1:601".parse().unwrap()),
+                        style: SyslogStyle::Cef,
+                    },
+                    Syslog {
+                        address: SyslogAddress::Journald,
+                        style: SyslogStyle::Rfc5424,
+                    },
+                ],
             },
             limits: Limits {
                 processes: 64,

@@ -49,7 +49,7 @@ use encode::Format;
 use exemplars::Exemplar;
 use health::{Coverage, Kernel, Line};
 use labels::*;
-use outputs::{EventLogStats, Outputs, SinkStats, WebRefusal};
+use outputs::{EventLogStats, Outputs, SinkStats, WebRefusal, WebServer};
 use tools::Processes;
 use traffic::{Names, Traffic, purpose_label};
 
@@ -99,6 +99,7 @@ pub struct Metrics {
     kernel: Kernel,
     line: Line,
     outputs: Outputs,
+    web: WebServer,
 }
 
 impl Metrics {
@@ -122,6 +123,7 @@ impl Metrics {
         let kernel = Kernel::define(&mut define)?;
         let line = Line::define(&mut define)?;
         let outputs = Outputs::define(&mut define)?;
+        let web = WebServer::define(&mut define)?;
         define_own(&mut define, build)?;
         let tools = tools.map(str::to_owned).collect();
         Ok(Metrics {
@@ -136,6 +138,7 @@ impl Metrics {
             kernel,
             line,
             outputs,
+            web,
         })
     }
 
@@ -204,10 +207,11 @@ impl Metrics {
             .set([sink], signed(stats.queue_length));
         self.outputs.delivered.follow([sink], stats.delivered);
         self.outputs.retries.follow([sink], stats.retries);
+        self.outputs.superseded.follow([sink], stats.superseded);
+        self.outputs.unwritten.follow([sink], stats.unwritten);
         let dropped = [
             ("queue_full", stats.dropped_queue_full),
             ("rejected", stats.dropped_rejected),
-            ("gave_up", stats.dropped_gave_up),
             ("shutdown", stats.dropped_shutdown),
         ];
         for (reason, count) in dropped {
@@ -250,12 +254,12 @@ impl Metrics {
 
     /// Counts a client that the web server did not answer.
     pub fn web_refused(&self, refusal: WebRefusal) {
-        self.outputs.web_refused.increment([refusal.name()]);
+        self.web.refused.increment([refusal.name()]);
     }
 
     /// Says whether the web configuration can be used.
     pub fn set_web_config(&self, usable: bool) {
-        self.outputs.web_config.set([], i64::from(usable));
+        self.web.config.set([], i64::from(usable));
     }
 
     /// The text of `docs/metrics.md`.

@@ -33,11 +33,9 @@ use crate::sink::event_log::{EventLog, LogTarget};
 use crate::sink::http::pages::{About, Readiness, Web};
 use crate::sink::http::{self, web_config::WebConfigFile};
 use crate::sink::lines::WhenFull;
-use crate::sink::post::{Post, Retry};
-use crate::sink::{HostInfo, Sinks, alertmanager, webhook};
+use crate::sink::{HostInfo, Sinks, receivers};
 use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::live::Live;
-
 use crate::source::recording::{Header, Recorder, Recording};
 
 /// Threads for HTTP and alert receivers; the line itself is one task.
@@ -231,7 +229,7 @@ impl Prepared {
                 object_digest: OBJECT_DIGEST.to_owned(),
                 host: info.name.clone(),
                 banned: banned.iter().map(|banned| banned.tool.clone()).collect(),
-                policy_digest: self.policy_digest.clone(),
+                policy_digest: info.policy_digest.clone(),
             }),
             readiness,
             config: file.transpose()?.map(Arc::new),
@@ -284,46 +282,16 @@ impl Prepared {
         };
         EventLog::open(&target, when_full, host).map(Some)
     }
-
-    /// The receivers of alerts that are configured. None means: no connection is ever opened.
-    fn posts(&self, host: &HostInfo) -> anyhow::Result<Vec<Post>> {
-        let alerts = &self.config.alerts;
-        let mut posts = Vec::new();
-        for receiver in &alerts.webhooks {
-            let retry = Retry {
-                timeout: receiver.timeout,
-                ..Retry::default()
-            };
-            posts.push(webhook::start(&receiver.url, host, retry)?);
-        }
-        let urls: Vec<_> = alerts
-            .alertmanagers
-            .iter()
-            .map(|peer| peer.url.clone())
-            .collect();
-        if let Some(peer) = alerts.alertmanagers.first() {
-            let retry = Retry {
-                timeout: peer.timeout,
-                ..Retry::default()
-            };
-            posts.extend(alertmanager::start(
-                &urls,
-                alerts.resend,
-                None,
-                host,
-                retry,
-            )?);
-        }
-        Ok(posts)
-    }
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let stop = stop_signal()?; // First: who sees that it is ready may stop it at once.
     let host = HostRoot::default();
     let config = Config::load(args.policy.config.as_deref(), &args.flags())?;
-    let info = host_info(&host)?;
+    let mut info = host_info(&host)?;
     let prepared = Prepared::new(config, &info.session)?;
+    info.policy_digest.clone_from(&prepared.policy_digest);
+    info.runbooks.clone_from(&prepared.config.alerts.runbooks);
     let (readiness, is_ready) = watch::channel(Readiness::Ready);
     let web = prepared.web(&info, is_ready)?;
     let listeners = http::bind(&prepared.config.web.listen_addresses).await?;
@@ -344,7 +312,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
             },
             event_log: prepared.event_log(WhenFull::Drop, &info)?,
             console: console(&prepared.config, args.quiet)?,
-            posts: prepared.posts(&info)?,
+            posts: receivers::start(&prepared.config.alerts, &info)?,
             metrics: Arc::clone(&prepared.metrics),
         },
         recorder,
@@ -398,6 +366,7 @@ fn host_info(host: &HostRoot) -> anyhow::Result<HostInfo> {
         name: host.hostname()?,
         boot_id: host.boot_id()?,
         session: format!("{:x}", clock::now().0),
+        ..HostInfo::default()
     })
 }
 
@@ -419,6 +388,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
         name: header.host.clone(),
         boot_id: header.boot_id.clone(),
         session: format!("{:x}", header.started_ns),
+        ..HostInfo::default()
     };
     let prepared = Prepared::new(config, &info.session)?;
     let line = Line {

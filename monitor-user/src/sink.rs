@@ -10,15 +10,22 @@ pub mod event_log;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod http;
+pub mod http_post;
 mod json;
 pub mod lines;
+pub mod notice;
 pub mod post;
+pub mod receivers;
+pub mod slack;
+pub mod spool;
+pub mod syslog;
 pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::clock::WallClock;
@@ -28,12 +35,12 @@ use console::Console;
 use event_log::EventLog;
 use post::Post;
 
-/// Time that receivers of alerts get to take what is queued when Telltale stops: systemd kills
-/// after 90 s, and an operator at a terminal waits less.
+/// Time that receivers of alerts get to take what waits when Telltale stops: systemd kills after
+/// 90 s, and an operator at a terminal waits less. All get it together.
 const DRAIN_SECONDS: Duration = Duration::from_secs(5);
 
 /// Which host, boot and run the effects are of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostInfo {
     /// Host name.
     pub name: String,
@@ -41,6 +48,10 @@ pub struct HostInfo {
     pub boot_id: String,
     /// This run of Telltale: with the sequence of an event it makes a unique id.
     pub session: String,
+    /// SHA-256 of what judges: the bans and the catalog, in hex.
+    pub policy_digest: String,
+    /// Where each rule is explained; the rule's name is added as a fragment.
+    pub runbooks: String,
 }
 
 /// All outputs. What is not configured is not there, and costs nothing.
@@ -53,7 +64,7 @@ pub struct Sinks {
     pub event_log: Option<EventLog>,
     /// The terminal.
     pub console: Option<Console>,
-    /// Receivers of alerts: each peer of Alertmanager, and the webhook.
+    /// Receivers of alerts.
     pub posts: Vec<Post>,
 }
 
@@ -149,12 +160,23 @@ mod tests {
     use crate::metrics::encode::Format;
     use fixture::TestReceiver;
     use lines::WhenFull;
-    use post::Retry;
 
     #[tokio::test]
     async fn effects_reach_every_output_and_the_outputs_reach_the_metrics() {
         let receiver = TestReceiver::start(vec![]).await;
-        let url = post::receiver_url("webhook.url", &receiver.url).unwrap();
+        let target = http_post::Target {
+            url: receiver.url.parse().unwrap(),
+            timeout: Duration::from_secs(5),
+            secret: None,
+        };
+        let transport = http_post::HttpPost::new(target, webhook::Webhook).unwrap();
+        let post = Post::start(
+            "webhook-1".to_owned(),
+            &fixture::host(),
+            spool::Spool::in_memory(1 << 20),
+            post::Retry::default(),
+            transport,
+        );
         let path = std::env::temp_dir().join(format!("telltale-sinks-{}", std::process::id()));
         let target = event_log::LogTarget::File(path.clone());
         let metrics = Arc::new(
@@ -165,27 +187,23 @@ mod tests {
             metrics: Arc::clone(&metrics),
             event_log: Some(EventLog::open(&target, WhenFull::Drop, &fixture::host()).unwrap()),
             console: None,
-            posts: vec![webhook::start(&url, &fixture::host(), Retry::default()).unwrap()],
+            posts: vec![post],
         };
-        let states = [
-            AlertState::Fired,
-            AlertState::StillFiring,
-            AlertState::Resolved,
-        ];
+        let states = [AlertState::Fired, AlertState::Resolved];
         sinks.emit(&[fixture::started(fixture::process(1))]);
         sinks.emit(&states.map(fixture::alert));
         sinks.flush();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 3, "{text}");
         sinks.drain().await;
-        assert_eq!(receiver.bodies().len(), 3);
+        assert_eq!(receiver.bodies().len(), 2);
         let text = metrics.encode(Format::Text);
         for series in [
             "telltale_processes_started_total{role=\"main\",tool=\"claude-code\"} 1\n",
             "telltale_event_log_lines_total 3\n",
-            "telltale_sink_delivered_total{sink=\"webhook\"} 3\n",
-            "telltale_sink_queue_length{sink=\"webhook\"} 0\n",
-            "telltale_sink_dropped_total{reason=\"shutdown\",sink=\"webhook\"} 0\n",
+            "telltale_sink_delivered_total{sink=\"webhook-1\"} 2\n",
+            "telltale_sink_queue_length{sink=\"webhook-1\"} 0\n",
+            "telltale_sink_dropped_total{reason=\"shutdown\",sink=\"webhook-1\"} 0\n",
         ] {
             assert!(text.contains(series), "no {series} in\n{text}");
         }

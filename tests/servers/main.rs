@@ -8,9 +8,10 @@
 )]
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use monitor_tests::running::Running;
@@ -18,6 +19,7 @@ use monitor_tests::scene::{SERVER_V4, Scene};
 use monitor_tests::telltale::{free_address, write_config};
 use monitor_tests::webhook::WebhookReceiver;
 use monitor_tests::{binary, http, wait};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// A server of somebody else's, with an HTTP API.
@@ -78,6 +80,10 @@ fn prometheus_with(dir: &Path, target: SocketAddr, how: &str) -> Server {
 
 /// Alertmanager passes on to a webhook at once, as a pager would be told.
 fn alertmanager(dir: &Path, pager: &WebhookReceiver) -> Server {
+    alertmanager_with(dir, pager, &["--cluster.listen-address="])
+}
+
+fn alertmanager_with(dir: &Path, pager: &WebhookReceiver, cluster: &[&str]) -> Server {
     let config = dir.join("alertmanager.yml");
     let text = format!(
         "route: {{receiver: pager, group_wait: 0s, group_interval: 1s, group_by: ['...']}}\n\
@@ -87,7 +93,7 @@ fn alertmanager(dir: &Path, pager: &WebhookReceiver) -> Server {
     fs::write(&config, text).unwrap();
     let config = format!("--config.file={}", config.display());
     let storage = format!("--storage.path={}", dir.join("alertmanager").display());
-    let args = [config.as_str(), &storage, "--cluster.listen-address="];
+    let args = [&[config.as_str(), &storage], cluster].concat();
     Server::start("prometheus-alertmanager", dir, &args)
 }
 
@@ -339,4 +345,88 @@ fn alertmanager_is_told_of_a_banned_tool_and_of_its_end() {
         resolved,
     );
     telltale.stop();
+}
+
+/// Two Alertmanagers of a cluster are both told, and the pager hears of it once.
+#[test]
+fn a_cluster_of_alertmanagers_pages_once() {
+    let scene = Scene::new();
+    let pager = WebhookReceiver::start();
+    let gossip = [free_address(), free_address()].map(|at| at.to_string());
+    let servers = [0, 1].map(|index| {
+        let dir = scene.dir().join(format!("peer-{index}"));
+        fs::create_dir(&dir).unwrap();
+        let flags = [
+            format!("--cluster.listen-address={}", gossip[index]),
+            format!("--cluster.advertise-address={}", gossip[index]),
+            format!("--cluster.peer={}", gossip[1 - index]),
+            "--cluster.peer-timeout=5s".to_owned(),
+        ];
+        alertmanager_with(&dir, &pager, &flags.each_ref().map(String::as_str))
+    });
+    let tool = scene.own_tool();
+    let receivers: String = servers
+        .iter()
+        .map(|server| {
+            format!(
+                "[[alerts.alertmanager]]\nurl = \"http://{}\"\n",
+                server.address
+            )
+        })
+        .collect();
+    let config = format!("[policy]\nbanned = [\"{}\"]\n\n{receivers}", tool.id);
+    let _telltale = scene.telltale().config(&config).start();
+    scene.run(&tool.program, &[]);
+    for server in &servers {
+        wait::until("the alert in each Alertmanager", wait::SOON, || {
+            let alerts = server.ask("/api/v2/alerts");
+            let of_tool = |alert: &Value| alert["labels"]["tool"] == tool.id;
+            alerts.as_array().unwrap().iter().any(of_tool).then_some(())
+        });
+    }
+    let fires = |body: &Value| body["alerts"][0]["labels"]["tool"] == tool.id;
+    pager.wait_for("page", fires);
+    // The second peer waits its turn for the peer timeout, hears that the first paged, and stays
+    // silent.
+    thread::sleep(Duration::from_secs(7));
+    let pages = pager.bodies().into_iter().filter(fires).count();
+    assert_eq!(pages, 1);
+}
+
+/// What was accepted is delivered, though the receiver was away and the monitor was killed.
+#[test]
+fn an_alert_survives_a_kill_while_its_receiver_is_away() {
+    let scene = Scene::new();
+    let tool = scene.own_tool();
+    let away = free_address();
+    let spool = scene.dir().join("spool");
+    let config = |banned: &str| {
+        format!(
+            "[policy]\nbanned = [{banned}]\n\n[alerts]\nspool_directory = \"{}\"\n\n\
+             [[alerts.webhook]]\nurl = \"http://{away}/hook\"\n",
+            spool.display()
+        )
+    };
+    let banned = format!("{:?}", tool.id);
+    let mut telltale = scene.telltale().config(&config(&banned)).start();
+    scene.run(&tool.program, &[]);
+    let event = telltale.wait_for("alert", |event| event.text("event.kind") == "alert");
+    telltale.wait_for_metrics("delivery that was tried again", |metrics| {
+        let of_sink = [("sink", "webhook-1")];
+        metrics.sum("telltale_sink_retries_total", &of_sink) > Some(0.0)
+            && metrics.sum("telltale_sink_queue_length", &of_sink) > Some(0.0)
+    });
+    telltale.process.signal(Signal::KILL);
+    telltale.process.end(wait::SOON);
+    drop(telltale);
+    let receiver = WebhookReceiver::on(TcpListener::bind(away).unwrap());
+    let telltale = scene.telltale().config(&config("")).start();
+    let body = receiver.wait_for("alert of the first run", |body| {
+        body["id"] == event.text("event.id")
+    });
+    assert_eq!(body["alert"]["rule"], "banned-tool", "{body:#}");
+    let metrics = telltale.wait_for_metrics("empty spool", |metrics| {
+        metrics.sum("telltale_sink_queue_length", &[("sink", "webhook-1")]) == Some(0.0)
+    });
+    assert_eq!(metrics.sum("telltale_sink_dropped_total", &[]), Some(0.0));
 }

@@ -184,6 +184,7 @@ fn host() -> HostInfo {
         name: "build-7".to_owned(),
         boot_id: "a64180ab-b9c6-471b-a0cd-baf18289495b".to_owned(),
         session: "43fc6638b35".to_owned(),
+        ..HostInfo::default()
     }
 }
 

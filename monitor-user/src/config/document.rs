@@ -177,18 +177,18 @@ mod tests {
         }
         let mut config = parse(&text);
         let defaults = Config::default();
-        for receiver in config
-            .alerts
-            .webhooks
-            .iter()
-            .chain(&config.alerts.alertmanagers)
-        {
+        let alerts = &mut config.alerts;
+        let webhooks = alerts.webhooks.iter().map(|webhook| &webhook.receiver);
+        for receiver in webhooks.chain(&alerts.alertmanagers).chain(&alerts.slack) {
             assert_eq!(receiver.timeout, Duration::from_secs(10));
         }
 
         // What has no default shows an example, which must be one.
-        assert_eq!(config.alerts.webhooks.drain(..).count(), 1);
-        assert_eq!(config.alerts.alertmanagers.drain(..).count(), 1);
+        assert_eq!(alerts.webhooks.drain(..).count(), 1);
+        assert_eq!(alerts.alertmanagers.drain(..).count(), 1);
+        assert_eq!(alerts.slack.drain(..).count(), 1);
+        assert_eq!(alerts.syslog.drain(..).count(), 1);
+        assert!(alerts.spool_directory.take().is_some());
         assert_eq!(config.banned.drain(..).count(), 1);
         assert!(config.events.destination.take().is_some());
         assert!(config.web.config_file.take().is_some());

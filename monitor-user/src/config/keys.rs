@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 use super::values;
-use super::{Destination, EventsScope};
+use super::{Destination, EventsScope, SyslogAddress, SyslogStyle};
 
 /// A `[section]` of the file.
 #[derive(Debug)]
@@ -131,6 +131,18 @@ pub const ALERTMANAGER: Section = Section {
     most: Some(16),
     meaning: "A Prometheus Alertmanager that gets each alert; list every member of a cluster.",
 };
+/// `[[alerts.slack]]`.
+pub const SLACK: Section = Section {
+    name: "alerts.slack",
+    most: Some(16),
+    meaning: "A chat that takes Slack's incoming webhooks: Slack, Mattermost, Rocket.Chat.",
+};
+/// `[[alerts.syslog]]`.
+pub const SYSLOG: Section = Section {
+    name: "alerts.syslog",
+    most: Some(16),
+    meaning: "A receiver of syslog messages (RFC 5424), or the journal of this host.",
+};
 /// `[limits]`.
 pub const LIMITS: Section = Section {
     name: "limits",
@@ -152,7 +164,7 @@ pub const RESOLVERS: Section = Section {
 };
 
 /// All sections, in the order of the documentation.
-pub const SECTIONS: [&Section; 10] = [
+pub const SECTIONS: [&Section; 12] = [
     &WEB,
     &EVENTS,
     &POLICY,
@@ -160,6 +172,8 @@ pub const SECTIONS: [&Section; 10] = [
     &ALERTS,
     &WEBHOOK,
     &ALERTMANAGER,
+    &SLACK,
+    &SYSLOG,
     &LIMITS,
     &KERNEL,
     &RESOLVERS,
@@ -292,6 +306,48 @@ pub const ALERTS_RESOLVE_AFTER_SECONDS: Key<Number> = Key {
     meaning: "An alert is resolved when its cause was not seen for so long.",
 };
 
+/// `alerts.spool_directory`.
+pub const ALERTS_SPOOL_DIRECTORY: Key<Text<PathBuf>> = Key {
+    section: &ALERTS,
+    name: "spool_directory",
+    shape: Text {
+        of: "path",
+        default: Absent::Nothing,
+        example: "/var/lib/telltale/spool",
+        parse: values::path,
+    },
+    meaning: "Folder where alerts are kept until their receivers take them, across kills and \
+              restarts. Without this key they wait in memory.",
+};
+
+/// `alerts.spool_mebibytes`.
+pub const ALERTS_SPOOL_MEBIBYTES: Key<Number> = Key {
+    section: &ALERTS,
+    name: "spool_mebibytes",
+    // Some ten thousand alerts.
+    shape: Number {
+        unit: "MiB",
+        default: 16,
+        min: 1,
+        max: 1_024,
+    },
+    meaning: "How much may wait for each receiver. What finds no room is dropped and counted in \
+              `telltale_sink_dropped_total`.",
+};
+
+/// `alerts.runbooks`.
+pub const ALERTS_RUNBOOKS: Key<Text<String>> = Key {
+    section: &ALERTS,
+    name: "runbooks",
+    shape: Text {
+        of: "URL or path",
+        default: Absent::Default("docs/alerts.md"),
+        example: "",
+        parse: values::one_line,
+    },
+    meaning: "Page that explains each rule: alerts carry it with `#` and the rule's name added.",
+};
+
 /// `alerts.webhook.url`.
 pub const WEBHOOK_URL: Key<Text<Url>> = Key {
     section: &WEBHOOK,
@@ -318,6 +374,20 @@ pub const WEBHOOK_TIMEOUT_SECONDS: Key<Number> = Key {
     meaning: "How long one request may take.",
 };
 
+/// `alerts.webhook.secret_file`.
+pub const WEBHOOK_SECRET_FILE: Key<Text<PathBuf>> = Key {
+    section: &WEBHOOK,
+    name: "secret_file",
+    shape: Text {
+        of: "path",
+        default: Absent::Nothing,
+        example: "/etc/telltale/webhook.key",
+        parse: values::path,
+    },
+    meaning: "File with a key: bodies are then signed with HMAC-SHA256, in the header \
+              `X-Telltale-Signature`.",
+};
+
 /// `alerts.alertmanager.url`.
 pub const ALERTMANAGER_URL: Key<Text<Url>> = Key {
     section: &ALERTMANAGER,
@@ -342,6 +412,59 @@ pub const ALERTMANAGER_TIMEOUT_SECONDS: Key<Number> = Key {
         max: 60,
     },
     meaning: "How long one request may take.",
+};
+
+/// `alerts.slack.url`.
+pub const SLACK_URL: Key<Text<Url>> = Key {
+    section: &SLACK,
+    name: "url",
+    shape: Text {
+        of: "`http` or `https` URL",
+        default: Absent::Mistake,
+        example: "http://127.0.0.1:8065/hooks/x",
+        parse: values::url,
+    },
+    meaning: "Its incoming webhook.",
+};
+
+/// `alerts.slack.timeout_seconds`.
+pub const SLACK_TIMEOUT_SECONDS: Key<Number> = Key {
+    section: &SLACK,
+    name: "timeout_seconds",
+    shape: Number {
+        unit: "seconds",
+        default: 10,
+        min: 1,
+        max: 60,
+    },
+    meaning: "How long one request may take.",
+};
+
+/// `alerts.syslog.address`.
+pub const SYSLOG_ADDRESS: Key<Text<SyslogAddress>> = Key {
+    section: &SYSLOG,
+    name: "address",
+    shape: Text {
+        of: "`unix:PATH`, `udp:IP:PORT`, `tcp:IP:PORT` or `journald`",
+        default: Absent::Mistake,
+        example: "unix:/dev/log",
+        parse: values::syslog_address,
+    },
+    meaning: "Where it listens. Over TCP, octet counting (RFC 6587) is spoken.",
+};
+
+/// `alerts.syslog.format`.
+pub const SYSLOG_FORMAT: Key<Text<SyslogStyle>> = Key {
+    section: &SYSLOG,
+    name: "format",
+    shape: Text {
+        of: "`rfc5424` or `cef`",
+        default: Absent::Default("rfc5424"),
+        example: "",
+        parse: values::syslog_style,
+    },
+    meaning: "`rfc5424` has structured data and a sentence, `cef` the Common Event Format. \
+              The journal has a form of its own.",
 };
 
 /// `limits.processes`.
@@ -560,10 +683,18 @@ pub fn rows() -> Vec<Row> {
         CATALOG_DIRECTORY.text_row(),
         ALERTS_RESEND_SECONDS.number_row(),
         ALERTS_RESOLVE_AFTER_SECONDS.number_row(),
+        ALERTS_SPOOL_DIRECTORY.text_row(),
+        ALERTS_SPOOL_MEBIBYTES.number_row(),
+        ALERTS_RUNBOOKS.text_row(),
         WEBHOOK_URL.text_row(),
         WEBHOOK_TIMEOUT_SECONDS.number_row(),
+        WEBHOOK_SECRET_FILE.text_row(),
         ALERTMANAGER_URL.text_row(),
         ALERTMANAGER_TIMEOUT_SECONDS.number_row(),
+        SLACK_URL.text_row(),
+        SLACK_TIMEOUT_SECONDS.number_row(),
+        SYSLOG_ADDRESS.text_row(),
+        SYSLOG_FORMAT.text_row(),
         LIMITS_PROCESSES.number_row(),
         LIMITS_FLOWS.number_row(),
         LIMITS_NAMES.number_row(),

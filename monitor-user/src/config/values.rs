@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
-use super::{Destination, EventsScope};
+use super::{Destination, EventsScope, SyslogAddress, SyslogStyle};
 
 /// Longest string: `PATH_MAX` of Linux, and more than any address or identifier.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -156,6 +156,59 @@ pub fn alertmanager_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// A text without line ends or anything else that a terminal would act on.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn one_line(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(format!(
+            "1 to {TEXT_BYTES_MAX} bytes on one line are allowed"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Where a receiver of syslog messages listens.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn syslog_address(text: &str) -> Result<SyslogAddress, String> {
+    let ip_port = |text: &str| {
+        text.parse::<SocketAddr>().map_err(|_| {
+            "not an IP address and a port (names are never resolved); write for example \
+             \"udp:192.0.2.1:514\""
+                .to_owned()
+        })
+    };
+    match text.split_once(':') {
+        None if text == "journald" => Ok(SyslogAddress::Journald),
+        Some(("unix", socket)) => path(socket).map(SyslogAddress::Unix),
+        Some(("udp", address)) => ip_port(address).map(SyslogAddress::Udp),
+        Some(("tcp", address)) => ip_port(address).map(SyslogAddress::Tcp),
+        _ => Err(
+            "no such receiver; write \"unix:/dev/log\", \"udp:IP:PORT\", \
+                  \"tcp:IP:PORT\" or \"journald\""
+                .to_owned(),
+        ),
+    }
+}
+
+/// What a syslog message says.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn syslog_style(text: &str) -> Result<SyslogStyle, String> {
+    match text {
+        "rfc5424" => Ok(SyslogStyle::Rfc5424),
+        "cef" => Ok(SyslogStyle::Cef),
+        _ => Err("no such format; write \"rfc5424\" or \"cef\"".to_owned()),
+    }
+}
+
 /// Address of a resolver. IPv4-mapped addresses are IPv4.
 ///
 /// # Errors
@@ -278,6 +331,26 @@ mod tests {
         );
         assert!(url("http://h/?a#b").is_ok());
         assert!(url(&format!("http://h/{}", "x".repeat(TEXT_BYTES_MAX))).is_err());
+    }
+
+    #[test]
+    fn receivers_of_syslog() {
+        let udp = SyslogAddress::Udp("[::1]:514".parse().unwrap());
+        assert_eq!(syslog_address("udp:[::1]:514"), Ok(udp));
+        let unix = SyslogAddress::Unix(PathBuf::from("/dev/log"));
+        assert_eq!(syslog_address("unix:/dev/log"), Ok(unix));
+        assert_eq!(syslog_address("journald"), Ok(SyslogAddress::Journald));
+        for bad in [
+            "",
+            "unix:",
+            "udp:host:514",
+            "tcp:192.0.2.1",
+            "tls:192.0.2.1:6514",
+        ] {
+            assert!(syslog_address(bad).is_err(), "{bad:?}");
+        }
+        assert!(syslog_style("leef").is_err());
+        assert!(one_line("a\nb").is_err());
     }
 
     #[test]

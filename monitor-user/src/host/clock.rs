@@ -20,6 +20,12 @@ pub fn wall_offset_ns() -> i64 {
     i64::try_from(wall).unwrap_or(i64::MAX) - i64::try_from(boot).unwrap_or_default()
 }
 
+/// Nanoseconds since 1970-01-01 UTC, now.
+#[must_use]
+pub fn unix_ns() -> u64 {
+    read(ClockId::Realtime)
+}
+
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();

@@ -116,7 +116,7 @@ pub fn everything() -> Metrics {
     metrics.set_sink(
         "webhook",
         &SinkStats {
-            dropped_gave_up: 1,
+            dropped_rejected: 1,
             ..SinkStats::default()
         },
     );

@@ -169,11 +169,11 @@ pub const TABLE: Label = Label::new("table", "tables of this build");
 /// Output.
 pub const SINK: Label = Label::new(
     "sink",
-    "`console`, `webhook`, and `alertmanager-1`, … in the order of the configuration",
+    "`console`, and `alertmanager-1`, `webhook-1`, `slack-1`, `syslog-1`, … in the order of the \
+             configuration",
 );
 /// Why an output dropped an item.
-pub const DROP_REASON: Label =
-    Label::new("reason", "`queue_full`, `rejected`, `gave_up`, `shutdown`");
+pub const DROP_REASON: Label = Label::new("reason", "`queue_full`, `rejected`, `shutdown`");
 /// Why a client of the web server got no answer.
 pub const WEB_REFUSAL: Label =
     Label::new("reason", "`no_request`, `too_slow`, `tls`, `unauthorized`");

@@ -56,7 +56,7 @@ impl WebRefusal {
 }
 
 /// What a sink did since it was started.
-/// Every item that was offered is delivered, dropped, or still queued.
+/// Every item that was offered is delivered, superseded, dropped, or still waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SinkStats {
     /// Items that wait, the ones being delivered included.
@@ -65,13 +65,15 @@ pub struct SinkStats {
     pub delivered: u64,
     /// Deliveries that were tried again.
     pub retries: u64,
-    /// Items dropped because the queue was full.
+    /// Repetitions left out because their alert was waiting already.
+    pub superseded: u64,
+    /// Items that wait in memory alone, because the spool could not be written.
+    pub unwritten: u64,
+    /// Items dropped because there was no room for them.
     pub dropped_queue_full: u64,
     /// Items that the receiver refused for good.
     pub dropped_rejected: u64,
-    /// Items dropped after the last attempt.
-    pub dropped_gave_up: u64,
-    /// Items left when Telltale stopped.
+    /// Items left, and kept nowhere, when Telltale stopped.
     pub dropped_shutdown: u64,
 }
 
@@ -85,15 +87,21 @@ pub(super) struct Outputs {
     pub(super) queue_length: Gauge<1>,
     pub(super) delivered: Mirror<1>,
     pub(super) retries: Mirror<1>,
+    pub(super) superseded: Mirror<1>,
+    pub(super) unwritten: Mirror<1>,
     pub(super) dropped: Mirror<2>,
-    pub(super) web_refused: Counter<1>,
-    pub(super) web_config: Gauge<0>,
+}
+
+/// What the web server says of its clients.
+pub(super) struct WebServer {
+    pub(super) refused: Counter<1>,
+    pub(super) config: Gauge<0>,
 }
 
 impl Outputs {
     pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
         define.section("Outputs", "Sinks that are not configured have no series.");
-        let outputs = Outputs {
+        Ok(Outputs {
             log_lines: define.mirror(
                 "telltale_event_log_lines_total",
                 "Lines written to the event log.",
@@ -121,7 +129,8 @@ impl Outputs {
             )?,
             queue_length: define.gauge(
                 "telltale_sink_queue_length",
-                "Items that wait for a sink, the ones being delivered included.",
+                "Items that wait for a sink, the ones being delivered and those of an earlier run \
+                 included.",
                 [SINK],
             )?,
             delivered: define.mirror(
@@ -134,17 +143,35 @@ impl Outputs {
                 "Deliveries that a sink tried again.",
                 [SINK],
             )?,
+            superseded: define.mirror(
+                "telltale_sink_superseded_total",
+                "Repetitions that a sink left out because their alert was waiting already.",
+                [SINK],
+            )?,
+            unwritten: define.mirror(
+                "telltale_sink_spool_errors_total",
+                "Items that wait in memory alone, because the spool could not be written.",
+                [SINK],
+            )?,
             dropped: define.mirror(
                 "telltale_sink_dropped_total",
                 "Items that a sink dropped.",
                 [SINK, DROP_REASON],
             )?,
-            web_refused: define.counter(
+        })
+    }
+}
+
+impl WebServer {
+    pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
+        define.section("Web server", "");
+        let web = WebServer {
+            refused: define.counter(
                 "telltale_web_refused_total",
                 "Clients of the web server that got no answer.",
                 [WEB_REFUSAL],
             )?,
-            web_config: define.gauge(
+            config: define.gauge(
                 "telltale_web_config_last_reload_successful",
                 "1 if the web configuration was usable when it was last read, or there is none; \
                  at 0 the one before it is in force.",
@@ -152,9 +179,9 @@ impl Outputs {
             )?,
         };
         for refusal in WebRefusal::ALL {
-            outputs.web_refused.add([refusal.name()], 0);
+            web.refused.add([refusal.name()], 0);
         }
-        outputs.web_config.set([], 1);
-        Ok(outputs)
+        web.config.set([], 1);
+        Ok(web)
     }
 }

@@ -3,102 +3,78 @@
 //! In: alerts. Out: `POST /api/v2/alerts` to every peer of the cluster, which removes the
 //! duplicates itself; a load balancer in between would defeat that.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::post::{Format, Notice, Post, Receiver, Retry};
-use super::{HostInfo, plain};
-use crate::core::event::BootNs;
-use crate::core::report::AlertState;
+use super::http_post::Format;
+use super::notice::Notice;
+use crate::clock::rfc3339;
 
 /// A firing alert ends by itself after this many times the interval at which it is sent again:
 /// three may be lost, and a dead Telltale does not page for ever.
 const LAPSE_FACTOR: u32 = 4;
 
 /// Writes alerts as `POST /api/v2/alerts` takes them.
-#[derive(Clone)]
-struct Alertmanager {
-    resend: Duration,
-    generator_url: Option<Url>,
-    host: HostInfo,
-}
-
-/// Starts one sender per peer: `alertmanager-1`, `alertmanager-2`, … in the order given.
-///
-/// `urls` are base URLs, with a path prefix if there is one; `resend` is the interval at which
-/// the core repeats a firing alert; `generator_url` is where a person finds this Telltale.
-///
-/// # Errors
-///
-/// If a URL is not http or https, or as [`Post::start`].
-pub fn start(
-    urls: &[Url],
-    resend: Duration,
-    generator_url: Option<&Url>,
-    host: &HostInfo,
-    retry: Retry,
-) -> anyhow::Result<Vec<Post>> {
-    let format = Alertmanager {
-        resend,
-        generator_url: generator_url.cloned(),
-        host: host.clone(),
-    };
-    let start_one = |(index, url)| {
-        Post::start(Receiver {
-            name: format!("alertmanager-{}", index + 1),
-            url: alerts_url(url)?,
-            format: format.clone(),
-            retry,
-        })
-    };
-    urls.iter().enumerate().map(start_one).collect()
+#[derive(Clone, Debug)]
+pub struct Alertmanager {
+    /// The interval at which the core repeats a firing alert.
+    pub resend: Duration,
 }
 
 impl Format for Alertmanager {
     const BATCH_MAX: usize = 64;
 
-    fn body(&self, notices: &[Notice]) -> String {
-        notices
-            .iter()
-            .map(|notice| self.alert(notice))
-            .collect::<Value>()
-            .to_string()
+    fn body(&self, notices: &[Notice], now_ns: u64) -> String {
+        let alerts = notices.iter().map(|notice| self.alert(notice, now_ns));
+        alerts.collect::<Value>().to_string()
     }
 }
 
 impl Alertmanager {
-    fn alert(&self, Notice { notice, clock }: &Notice) -> Value {
-        let alert = &notice.alert;
-        let mut labels = plain(&alert.labels);
+    fn alert(&self, notice: &Notice, now_ns: u64) -> Value {
+        let mut labels = plain(&notice.labels);
         labels.extend([
-            ("alertname", alert.rule),
-            ("severity", alert.severity.name()),
+            ("alertname", &*notice.rule),
+            ("severity", &notice.severity),
             ("job", "telltale"),
-            ("instance", &self.host.name),
+            ("instance", &notice.host.name),
         ]);
-        let occurrences = alert.occurrences.to_string();
-        let mut annotations = plain(&alert.annotations);
+        let occurrences = notice.occurrences.to_string();
+        let mut annotations = plain(&notice.annotations);
         annotations.insert("occurrences", &occurrences);
-        let ends = match notice.state {
-            AlertState::Resolved => notice.time,
-            AlertState::Fired | AlertState::StillFiring => {
-                later(notice.time, self.resend.saturating_mul(LAPSE_FACTOR))
-            }
+        let ends_ns = if notice.fires() {
+            // It may have waited for long: it fires as of now, or something later of it waits.
+            let lapse = self.resend.saturating_mul(LAPSE_FACTOR).as_nanos();
+            let lapse = u64::try_from(lapse).unwrap_or(u64::MAX);
+            now_ns.max(notice.time_ns).saturating_add(lapse)
+        } else {
+            notice.time_ns
         };
         json!({
             "labels": labels,
             "annotations": annotations,
-            "startsAt": clock.rfc3339(alert.started),
-            "endsAt": clock.rfc3339(ends),
-            "generatorURL": self.generator_url.as_ref().map_or("", Url::as_str),
+            "startsAt": rfc3339(notice.started_ns),
+            "endsAt": rfc3339(ends_ns),
         })
     }
 }
 
-fn alerts_url(base: &Url) -> anyhow::Result<Url> {
+fn plain(map: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    map.iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect()
+}
+
+/// Where the Alertmanager at this base URL takes alerts; the base may have a path prefix.
+///
+/// # Errors
+///
+/// If it is not http or https.
+pub fn alerts_url(base: &Url) -> anyhow::Result<Url> {
     let mut url = base.clone();
     url.path_segments_mut()
         .map_err(|()| anyhow!("the URL of an Alertmanager must be http or https"))?
@@ -107,116 +83,77 @@ fn alerts_url(base: &Url) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-fn later(time: BootNs, by: Duration) -> BootNs {
-    BootNs(
-        time.0
-            .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
-    use crate::core::report::AlertNotice;
-    use crate::sink::fixture::{self, CLOCK, TestReceiver};
+    use crate::core::report::AlertState;
+    use crate::sink::fixture::{self, CLOCK, SECOND};
 
     const RESEND: Duration = Duration::from_secs(60);
 
-    #[tokio::test]
-    async fn every_peer_is_told_what_fires_and_what_is_resolved() {
-        let peers = [
-            TestReceiver::start(vec![]).await,
-            TestReceiver::start(vec![]).await,
-        ];
-        let urls = [&peers[0].url, &format!("{}prefix/", peers[1].url)]
-            .map(|url| Url::parse(url).unwrap());
-        let page = Url::parse("http://build-7:10142/").unwrap();
-        let posts = start(
-            &urls,
-            RESEND,
-            Some(&page),
-            &fixture::host(),
-            Retry::default(),
-        )
-        .unwrap();
-        for post in posts {
-            post.offer(&fixture::notice(AlertState::Fired), CLOCK);
-            let name = post.name().to_owned();
-            let stats = post.drain(Instant::now() + Duration::from_secs(5)).await;
-            assert_eq!(stats.delivered, 1, "{name}: {stats:?}");
-        }
-        let (line, body) = peers[0].requests().remove(0);
-        assert_eq!(line, "POST /api/v2/alerts application/json");
+    fn notice(state: AlertState) -> Notice {
+        Notice::new(&fixture::notice(state), CLOCK, &fixture::host())
+    }
+
+    #[track_caller]
+    fn check_url(base: &str, expect: &str) {
+        let url = alerts_url(&Url::parse(base).unwrap()).unwrap();
+        assert_eq!(url.as_str(), expect);
+    }
+
+    #[test]
+    fn the_path_is_added_to_the_base() {
+        check_url("http://h:9093", "http://h:9093/api/v2/alerts");
+        check_url("http://h/prefix/", "http://h/prefix/api/v2/alerts");
+    }
+
+    #[test]
+    fn an_alert_is_as_the_api_wants_it() {
+        let fired = notice(AlertState::Fired);
+        let now_ns = fired.time_ns;
+        let body = Alertmanager { resend: RESEND }.body(&[fired], now_ns);
         let expect = json!([{
             "labels": {
                 "alertname": "banned-tool", "severity": "critical", "tool": "claude-code",
                 "job": "telltale", "instance": "build-7",
             },
-            "annotations": {"summary": "Claude Code is banned and runs", "occurrences": "2"},
+            "annotations": {
+                "summary": "Claude Code is banned and runs", "occurrences": "2",
+                "policy_digest": "00ff", "runbook": "docs/alerts.md#banned-tool",
+            },
             "startsAt": "2026-11-20T09:32:02.000000000Z",
             "endsAt": "2026-11-20T09:36:06.000000000Z",
-            "generatorURL": "http://build-7:10142/",
         }]);
         assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expect);
-        let (line, same) = peers[1].requests().remove(0);
-        assert_eq!(line, "POST /prefix/api/v2/alerts application/json");
-        assert_eq!(same, body);
     }
 
     #[track_caller]
-    fn check_end(state: AlertState, resend: Duration, ends: &str) {
-        let format = Alertmanager {
-            resend,
-            generator_url: None,
-            host: fixture::host(),
-        };
-        let notice = Notice {
-            notice: fixture::notice(state),
-            clock: CLOCK,
-        };
-        assert_eq!(format.alert(&notice)["endsAt"], ends);
-        assert_eq!(format.alert(&notice)["generatorURL"], "");
+    fn check_end(state: AlertState, later_s: u64, resend: Duration, ends: &str) {
+        let notice = notice(state);
+        let now_ns = notice.time_ns + later_s * SECOND;
+        let alert = Alertmanager { resend }.alert(&notice, now_ns);
+        assert_eq!(alert["endsAt"], ends);
     }
 
     #[test]
     fn a_firing_alert_lapses_and_a_resolved_one_has_ended() {
-        check_end(AlertState::Fired, RESEND, "2026-11-20T09:36:06.000000000Z");
-        check_end(
-            AlertState::StillFiring,
-            RESEND,
-            "2026-11-20T09:36:06.000000000Z",
-        );
-        check_end(
-            AlertState::Resolved,
-            RESEND,
-            "2026-11-20T09:32:06.000000000Z",
-        );
-        check_end(
-            AlertState::Fired,
-            Duration::MAX,
-            "2554-07-21T23:34:33.709551615Z",
-        );
+        let at = "2026-11-20T09:36:06.000000000Z";
+        check_end(AlertState::Fired, 0, RESEND, at);
+        check_end(AlertState::StillFiring, 0, RESEND, at);
+        // Delivered an hour late, it fires still.
+        let later = "2026-11-20T10:36:06.000000000Z";
+        check_end(AlertState::Fired, 3600, RESEND, later);
+        let over = "2026-11-20T09:32:06.000000000Z";
+        check_end(AlertState::Resolved, 3600, RESEND, over);
+        let never = "2554-07-21T23:34:33.709551615Z";
+        check_end(AlertState::Fired, 0, Duration::MAX, never);
     }
 
     #[test]
     fn labels_of_an_alert_cannot_pass_for_ours() {
-        let mut notice: AlertNotice = fixture::notice(AlertState::Fired);
-        let mut alert = (*notice.alert).clone();
-        alert.labels.insert("severity", "none".into());
-        notice.alert = std::sync::Arc::new(alert);
-        let format = Alertmanager {
-            resend: RESEND,
-            generator_url: None,
-            host: fixture::host(),
-        };
-        assert_eq!(
-            format.alert(&Notice {
-                notice,
-                clock: CLOCK
-            })["labels"]["severity"],
-            "critical"
-        );
+        let mut notice = notice(AlertState::Fired);
+        notice.labels.insert("severity".into(), "none".into());
+        let alert = Alertmanager { resend: RESEND }.alert(&notice, 0);
+        assert_eq!(alert["labels"]["severity"], "critical");
     }
 }

@@ -41,6 +41,8 @@ pub fn host() -> HostInfo {
         name: "build-7".into(),
         boot_id: "7d0a1f6e-0000-4000-8000-000000000001".into(),
         session: "5f3c".into(),
+        policy_digest: "00ff".into(),
+        runbooks: "docs/alerts.md".into(),
     }
 }
 

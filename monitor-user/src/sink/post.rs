@@ -1,160 +1,150 @@
-//! Delivers alerts by HTTP POST: one queue and one task per receiver.
+//! Delivers alerts to one receiver: a queue that outlives Telltale, and what empties it.
 //!
-//! In: alerts, offered without waiting. Out: JSON bodies to one URL. A receiver that is slow,
-//! broken or gone costs its own alerts after some attempts, counted, and holds up nobody else.
+//! In: alerts, offered without waiting. Out: batches to a [`Transport`]. A receiver that is slow,
+//! broken or gone holds up nobody else, and loses nothing: it is tried again, ever more slowly,
+//! until it takes what waits or refuses it for good.
 //!
-//! Nothing is followed, looked up or sent that the operator did not configure: no redirects,
-//! and no proxy from the environment.
+//! offer ─► bounded channel ─► intake ─► [`Spool`] on disk ─► outlet ─► [`Transport`]
 
 use std::collections::hash_map::RandomState;
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Response, StatusCode, Url, redirect};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::HostInfo;
+use super::notice::Notice;
+use super::spool::Spool;
 use crate::clock::WallClock;
-use crate::core::report::AlertNotice;
+use crate::core::report::{AlertNotice, AlertState};
 use crate::metrics::outputs::SinkStats;
 
-/// Alerts that may wait for one receiver: more than a full alert table repeats at once.
-pub const QUEUE_MAX: usize = 1_024;
+/// Alerts on their way to the spool: more than a full alert table repeats at once.
+pub const QUEUE_MAX: usize = 8_192;
 
-/// Bytes of a refusal that are read and logged.
-const REFUSAL_BYTES_MAX: usize = 512;
+/// Alerts that are written to the spool with one sync.
+const INTAKE_MAX: usize = 256;
 
-/// An alert on its way out.
-#[derive(Clone, Debug)]
-pub struct Notice {
-    /// The alert, and what became of it.
-    pub notice: AlertNotice,
-    /// The wall clock at that time.
-    pub clock: WallClock,
-}
-
-/// Writes alerts as a receiver wants them.
-pub trait Format: Send + Sync + 'static {
-    /// Alerts per body, at least 1. It bounds the body, together with the size of an alert.
+/// Takes alerts to a receiver.
+pub trait Transport: Send + Sync + 'static {
+    /// Alerts per delivery, at least 1.
     const BATCH_MAX: usize;
+    /// Whether it is told again of what fires still.
+    const REPEATS: bool;
 
-    /// Writes a JSON body.
-    fn body(&self, notices: &[Notice]) -> String;
+    /// Delivers them, in order, or says why not. It ends within a bounded time.
+    fn deliver(&self, notices: &[Notice]) -> impl Future<Output = Delivery> + Send;
 }
 
-/// A receiver of alerts.
-pub struct Receiver<F> {
-    /// The `sink` label of its metrics.
-    pub name: String,
-    /// Where to post.
-    pub url: Url,
-    /// What to post.
-    pub format: F,
-    /// How long to try.
-    pub retry: Retry,
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The receiver took them.
+    Delivered,
+    /// The receiver will never take them.
+    Rejected(String),
+    /// The receiver is there and may take them later.
+    Busy(String),
+    /// The receiver is not there.
+    Unreachable(String),
 }
 
-/// How long to try to deliver.
+/// When to try again.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
-    /// Attempts per body.
-    pub attempts_max: u32,
-    /// Wait after the first failure; each further one doubles it. A random half is taken off,
-    /// so that a fleet does not come back in step.
+    /// Wait after the first failure; each further one doubles it. A random half is taken off, so
+    /// that a fleet does not come back in step.
     pub delay: Duration,
-    /// Time to resolve the name and connect.
-    pub connect_timeout: Duration,
-    /// Time for a whole attempt.
-    pub timeout: Duration,
+    /// Longest wait: how late a receiver that is back hears of what it missed.
+    pub delay_max: Duration,
+    /// Failures after which a batch that a receiver answers but does not take lets others go
+    /// before it: it may be what the receiver stumbles over.
+    pub put_off_after: u32,
 }
 
 impl Default for Retry {
-    /// At most a minute per body: shorter than the time after which an alert is sent again.
     fn default() -> Self {
         Retry {
-            attempts_max: 5,
             delay: Duration::from_millis(500),
-            connect_timeout: Duration::from_secs(3),
-            timeout: Duration::from_secs(10),
+            delay_max: Duration::from_secs(15),
+            put_off_after: 5,
         }
     }
 }
 
-/// A started receiver.
+/// A receiver that was started.
 pub struct Post {
     name: String,
+    host: HostInfo,
+    repeats: bool,
     queue: mpsc::Sender<Notice>,
-    counts: Arc<Counts>,
-    task: JoinHandle<()>,
+    shared: Arc<Shared>,
+    outlet: JoinHandle<()>,
 }
 
-/// Each alert offered ends up in one of the others, or is queued.
+/// What intake and outlet share.
+struct Shared {
+    spool: Mutex<Spool>,
+    /// Something waits, or nothing more will come.
+    wake: Notify,
+    /// Nothing more will come.
+    closed: AtomicBool,
+    counts: Counts,
+}
+
+/// Each alert offered ends up in one of the others, or waits.
 #[derive(Default)]
 struct Counts {
     offered: AtomicU64,
     delivered: AtomicU64,
     retries: AtomicU64,
+    superseded: AtomicU64,
+    unwritten: AtomicU64,
     queue_full: AtomicU64,
     rejected: AtomicU64,
-    gave_up: AtomicU64,
-}
-
-/// What became of one attempt, or of a body.
-enum Delivery {
-    Delivered,
-    /// The receiver will never take it.
-    Rejected(String),
-    /// The receiver may take it later.
-    Failed(String),
-}
-
-/// Reads the URL of a receiver. `key` is its key in the configuration, for the error.
-///
-/// # Errors
-///
-/// If it is not an absolute `http` or `https` URL.
-pub fn receiver_url(key: &str, text: &str) -> anyhow::Result<Url> {
-    // The text is not repeated: it may hold a password, or a token in its path.
-    let url = Url::parse(text)
-        .with_context(|| format!("{key}: not a URL; write it as http://host:port/path"))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        other => bail!("{key}: scheme `{other}`; only http and https are possible"),
-    }
 }
 
 impl Post {
-    /// Starts the task of a receiver. It connects when the first alert comes, not before.
-    ///
-    /// # Errors
-    ///
-    /// If the URL is https and the host has no CA certificates.
+    /// Starts a receiver. It connects when the first alert comes, not before, and first delivers
+    /// what an earlier run left in the spool.
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime.
-    pub fn start<F: Format>(receiver: Receiver<F>) -> anyhow::Result<Self> {
-        let client = client(&receiver.url, &receiver.retry).with_context(|| {
-            format!(
-                "{}: no TLS client; install the ca-certificates package",
-                receiver.name
-            )
-        })?;
-        let (queue, notices) = mpsc::channel(QUEUE_MAX);
-        let counts = Arc::new(Counts::default());
-        let name = receiver.name.clone();
-        let task = tokio::spawn(run(receiver, client, notices, Arc::clone(&counts)));
-        Ok(Post {
+    pub fn start<T: Transport>(
+        name: String,
+        host: &HostInfo,
+        spool: Spool,
+        retry: Retry,
+        transport: T,
+    ) -> Self {
+        let (queue, offered) = mpsc::channel(QUEUE_MAX);
+        let left = spool.len();
+        if left > 0 {
+            tracing::info!("{name}: {left} alerts of an earlier run wait to be delivered");
+        }
+        let shared = Arc::new(Shared {
+            spool: Mutex::new(spool),
+            wake: Notify::new(),
+            closed: AtomicBool::new(false),
+            counts: Counts::default(),
+        });
+        add(&shared.counts.offered, left);
+        tokio::spawn(intake(name.clone(), offered, Arc::clone(&shared)));
+        let outlet = tokio::spawn(outlet(name.clone(), transport, retry, Arc::clone(&shared)));
+        Post {
             name,
+            host: host.clone(),
+            repeats: T::REPEATS,
             queue,
-            counts,
-            task,
-        })
+            shared,
+            outlet,
+        }
     }
 
     /// The `sink` label of its metrics.
@@ -165,35 +155,40 @@ impl Post {
 
     /// Queues an alert; drops and counts it if the queue is full. Never waits.
     pub fn offer(&self, notice: &AlertNotice, clock: WallClock) {
-        let notice = Notice {
-            notice: notice.clone(),
-            clock,
-        };
-        add(&self.counts.offered, 1);
+        if notice.state == AlertState::StillFiring && !self.repeats {
+            return;
+        }
+        let counts = &self.shared.counts;
+        add(&counts.offered, 1);
+        let notice = Notice::new(notice, clock, &self.host);
         if self.queue.try_send(notice).is_err() {
-            add(&self.counts.queue_full, 1);
+            add(&counts.queue_full, 1);
         }
     }
 
-    /// What was delivered, dropped and is queued.
+    /// What was delivered, dropped and waits.
     #[must_use]
     pub fn stats(&self) -> SinkStats {
-        self.counts.stats()
+        self.shared.counts.stats()
     }
 
-    /// Delivers what is queued until `deadline`; what is left then is dropped and counted.
+    /// Delivers what waits until `deadline`. What is left then stays in a spool on disk; without
+    /// one it is dropped and counted.
     pub async fn drain(self, deadline: Instant) -> SinkStats {
         let Post {
             queue,
-            counts,
-            mut task,
+            shared,
+            mut outlet,
             ..
         } = self;
         drop(queue);
-        if timeout_at(deadline, &mut task).await.is_err() {
-            task.abort();
+        if timeout_at(deadline, &mut outlet).await.is_err() {
+            outlet.abort();
         }
-        let stats = counts.stats();
+        let stats = shared.counts.stats();
+        if shared.lock().is_kept() {
+            return stats;
+        }
         SinkStats {
             queue_length: 0,
             dropped_shutdown: stats.queue_length,
@@ -209,17 +204,31 @@ impl Counts {
             queue_length: 0,
             delivered: get(&self.delivered),
             retries: get(&self.retries),
+            superseded: get(&self.superseded),
+            unwritten: get(&self.unwritten),
             dropped_queue_full: get(&self.queue_full),
             dropped_rejected: get(&self.rejected),
-            dropped_gave_up: get(&self.gave_up),
             dropped_shutdown: 0,
         };
-        let done = stats.delivered
-            + stats.dropped_queue_full
-            + stats.dropped_rejected
-            + stats.dropped_gave_up;
+        let done =
+            stats.delivered + stats.superseded + stats.dropped_queue_full + stats.dropped_rejected;
         stats.queue_length = get(&self.offered).saturating_sub(done);
         stats
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Spool> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the spool off the async workers: disks may be slow.
+    async fn with_spool<R: Send + 'static>(
+        self: &Arc<Self>,
+        act: impl FnOnce(&mut Spool) -> R + Send + 'static,
+    ) -> Option<R> {
+        let shared = Arc::clone(self);
+        spawn_blocking(move || act(&mut shared.lock())).await.ok()
     }
 }
 
@@ -227,100 +236,81 @@ fn add(count: &AtomicU64, by: usize) {
     count.fetch_add(by as u64, Ordering::Relaxed);
 }
 
-fn client(url: &Url, retry: &Retry) -> anyhow::Result<Client> {
-    // An error says that one is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder()
-        .user_agent(concat!("telltale/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(retry.connect_timeout)
-        .timeout(retry.timeout);
-    // Without https there is no need to have, and to read, the CA certificates of the host.
-    let client = if url.scheme() == "https" {
-        client
-    } else {
-        client.tls_certs_only([])
-    };
-    Ok(client.build()?)
+/// Takes what is offered to the spool, until nothing more will come.
+async fn intake(name: String, mut offered: mpsc::Receiver<Notice>, shared: Arc<Shared>) {
+    let mut batch = Vec::new();
+    while offered.recv_many(&mut batch, INTAKE_MAX).await > 0 {
+        let notices = std::mem::take(&mut batch);
+        let pushed = shared.with_spool(|spool| spool.push(notices)).await;
+        let pushed = pushed.unwrap_or_default();
+        let counts = &shared.counts;
+        counts
+            .superseded
+            .fetch_add(pushed.superseded, Ordering::Relaxed);
+        counts
+            .unwritten
+            .fetch_add(pushed.unwritten, Ordering::Relaxed);
+        counts.queue_full.fetch_add(pushed.full, Ordering::Relaxed);
+        if pushed.full > 0 {
+            tracing::warn!(
+                "{name}: the spool is full; {} alerts are dropped",
+                pushed.full
+            );
+        }
+        shared.wake.notify_one();
+    }
+    shared.closed.store(true, Ordering::Release);
+    shared.wake.notify_one();
 }
 
-async fn run<F: Format>(
-    receiver: Receiver<F>,
-    client: Client,
-    mut notices: mpsc::Receiver<Notice>,
-    counts: Arc<Counts>,
-) {
-    let mut batch = Vec::new();
-    while notices.recv_many(&mut batch, F::BATCH_MAX).await > 0 {
-        let Receiver { name, url, .. } = &receiver;
-        let (host, size) = (url.host_str().unwrap_or_default(), batch.len());
-        match deliver(&receiver, &client, &batch, &counts).await {
-            Delivery::Delivered => add(&counts.delivered, size),
+/// Delivers what waits, until nothing does and nothing more will come.
+async fn outlet<T: Transport>(name: String, transport: T, retry: Retry, shared: Arc<Shared>) {
+    let (mut failures, mut told) = (0u32, false);
+    loop {
+        // Before the spool is looked at: what came in between then wakes.
+        let closed = shared.closed.load(Ordering::Acquire);
+        let batch = shared.with_spool(|spool| spool.front(T::BATCH_MAX)).await;
+        let batch = batch.unwrap_or_default();
+        if batch.is_empty() {
+            if closed {
+                return;
+            }
+            shared.wake.notified().await;
+            continue;
+        }
+        let (size, counts) = (batch.len(), &shared.counts);
+        let why = match transport.deliver(&batch).await {
+            Delivery::Delivered => {
+                add(&counts.delivered, size);
+                shared.with_spool(move |spool| spool.done(size)).await;
+                if told {
+                    tracing::info!("{name} takes alerts again");
+                }
+                (failures, told) = (0, false);
+                continue;
+            }
             Delivery::Rejected(why) => {
                 add(&counts.rejected, size);
-                tracing::warn!("{name} ({host}) refuses {size} alerts: {why}");
+                tracing::warn!("{name} refuses {size} alerts: {why}");
+                shared.with_spool(move |spool| spool.done(size)).await;
+                continue;
             }
-            Delivery::Failed(why) => {
-                add(&counts.gave_up, size);
-                tracing::warn!("{name} ({host}) could not be told of {size} alerts: {why}");
+            Delivery::Busy(why) => {
+                if failures >= retry.put_off_after {
+                    shared.with_spool(move |spool| spool.put_off(size)).await;
+                }
+                why
             }
-        }
-        batch.clear();
-    }
-}
-
-/// Tries until the body is delivered or rejected, or the attempts are used up.
-async fn deliver<F: Format>(
-    receiver: &Receiver<F>,
-    client: &Client,
-    batch: &[Notice],
-    counts: &Counts,
-) -> Delivery {
-    let body = receiver.format.body(batch);
-    let mut delay = receiver.retry.delay;
-    let mut delivery = attempt(client, &receiver.url, &body).await;
-    for _ in 1..receiver.retry.attempts_max {
-        if !matches!(delivery, Delivery::Failed(_)) {
-            break;
-        }
-        sleep(jittered(delay)).await;
-        delay = delay.saturating_mul(2);
-        add(&counts.retries, 1);
-        delivery = attempt(client, &receiver.url, &body).await;
-    }
-    delivery
-}
-
-async fn attempt(client: &Client, url: &Url, body: &str) -> Delivery {
-    let request = client
-        .post(url.clone())
-        .header(CONTENT_TYPE, "application/json");
-    match request.body(body.to_owned()).send().await {
-        Ok(response) if response.status().is_success() => Delivery::Delivered,
-        Ok(response) => refusal(response).await,
-        // Without the URL, which may hold a password.
-        Err(error) => Delivery::Failed(format!("{:#}", anyhow::Error::from(error.without_url()))),
-    }
-}
-
-/// What a status other than success means.
-async fn refusal(mut response: Response) -> Delivery {
-    let status = response.status();
-    let mut text = Vec::new();
-    while text.len() < REFUSAL_BYTES_MAX {
-        let Ok(Some(chunk)) = response.chunk().await else {
-            break;
+            Delivery::Unreachable(why) => why,
         };
-        text.extend_from_slice(&chunk);
-    }
-    text.truncate(REFUSAL_BYTES_MAX);
-    let why = format!("{status}: {:?}", String::from_utf8_lossy(&text));
-    let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-    if status.is_server_error() || later.contains(&status) {
-        Delivery::Failed(why)
-    } else {
-        Delivery::Rejected(why)
+        if !told {
+            tracing::warn!("{name} does not take alerts; they wait: {why}");
+            told = true;
+        }
+        add(&counts.retries, 1);
+        let delay = retry.delay.saturating_mul(1 << failures.min(16));
+        failures = failures.saturating_add(1);
+        sleep(jittered(delay.min(retry.delay_max))).await;
     }
 }
 
@@ -334,45 +324,65 @@ fn jittered(delay: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::StatusCode as Answer;
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use std::collections::VecDeque;
 
     use super::*;
-    use crate::core::report::AlertState;
-    use crate::sink::fixture::{self, CLOCK, TestReceiver};
+    use crate::sink::fixture::{self, CLOCK};
 
-    /// Fails within a second where the default takes a minute.
+    /// Fails within milliseconds where the default takes seconds.
     const QUICK: Retry = Retry {
-        attempts_max: 3,
-        delay: Duration::from_millis(10),
-        connect_timeout: Duration::from_millis(200),
-        timeout: Duration::from_millis(200),
+        delay: Duration::from_millis(2),
+        delay_max: Duration::from_millis(20),
+        put_off_after: 2,
     };
 
-    /// Writes the sequence numbers.
-    struct Numbers;
+    const ROOMY: u64 = 1 << 20;
 
-    impl Format for Numbers {
-        const BATCH_MAX: usize = 4;
+    /// A receiver that gives these answers first, then takes everything.
+    #[derive(Clone, Default)]
+    struct Scripted {
+        answers: Arc<Mutex<VecDeque<Delivery>>>,
+        taken: Arc<Mutex<Vec<String>>>,
+        /// An id it never takes.
+        poison: Option<&'static str>,
+    }
 
-        fn body(&self, notices: &[Notice]) -> String {
-            let numbers = notices.iter().map(|notice| notice.notice.sequence);
-            serde_json::json!(numbers.collect::<Vec<_>>()).to_string()
+    impl Scripted {
+        fn answering(answers: Vec<Delivery>) -> Self {
+            Scripted {
+                answers: Arc::new(Mutex::new(answers.into())),
+                ..Scripted::default()
+            }
+        }
+
+        fn taken(&self) -> Vec<String> {
+            self.taken.lock().unwrap().clone()
         }
     }
 
-    fn start(url: &str) -> Post {
-        let url = receiver_url("test", url).unwrap();
-        Post::start(Receiver {
-            name: "test".into(),
-            url,
-            format: Numbers,
-            retry: QUICK,
-        })
-        .unwrap()
+    impl Transport for Scripted {
+        const BATCH_MAX: usize = 1;
+        const REPEATS: bool = true;
+
+        async fn deliver(&self, notices: &[Notice]) -> Delivery {
+            if let Some(answer) = self.answers.lock().unwrap().pop_front() {
+                return answer;
+            }
+            if notices.iter().any(|it| Some(&*it.id) == self.poison) {
+                return Delivery::Busy("500".into());
+            }
+            let ids = notices.iter().map(|it| it.id.clone());
+            self.taken.lock().unwrap().extend(ids);
+            Delivery::Delivered
+        }
     }
 
+    fn start(receiver: &Scripted, spool: Spool) -> Post {
+        let receiver = receiver.clone();
+        Post::start("test".into(), &fixture::host(), spool, QUICK, receiver)
+    }
+
+    /// Alerts of their own each, so that none supersedes another.
     fn offer(post: &Post, sequences: std::ops::Range<u64>) {
         for sequence in sequences {
             let notice = AlertNotice {
@@ -383,230 +393,107 @@ mod tests {
         }
     }
 
+    fn ids(sequences: impl Iterator<Item = u64>) -> Vec<String> {
+        sequences
+            .map(|sequence| format!("5f3c-{sequence}"))
+            .collect()
+    }
+
     /// Delivers what was offered, within ten seconds.
     async fn drain(post: Post) -> SinkStats {
         post.drain(Instant::now() + Duration::from_secs(10)).await
     }
 
-    /// A listener that takes connections and never says a word.
-    async fn hanging() -> (TcpListener, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        (listener, url)
-    }
-
     #[tokio::test]
-    async fn alerts_arrive_in_order_and_in_batches() {
-        let receiver = TestReceiver::start(vec![]).await;
-        let post = start(&receiver.url);
+    async fn alerts_arrive_in_order() {
+        let receiver = Scripted::default();
+        let post = start(&receiver, Spool::in_memory(ROOMY));
         offer(&post, 0..10);
-        let stats = drain(post).await;
-        assert_eq!(
-            stats,
-            SinkStats {
-                delivered: 10,
-                ..SinkStats::default()
-            }
-        );
-        let bodies = receiver.bodies();
-        let numbers: Vec<Vec<u64>> = bodies
-            .iter()
-            .map(|body| serde_json::from_str(body).unwrap())
-            .collect();
-        assert!(
-            numbers
-                .iter()
-                .all(|batch| batch.len() <= Numbers::BATCH_MAX),
-            "{numbers:?}"
-        );
-        assert_eq!(numbers.concat(), (0..10).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_tried_again() {
-        let receiver = TestReceiver::start(vec![
-            Answer::INTERNAL_SERVER_ERROR,
-            Answer::TOO_MANY_REQUESTS,
-        ])
-        .await;
-        let post = start(&receiver.url);
-        offer(&post, 0..1);
-        let stats = drain(post).await;
-        assert_eq!(
-            stats,
-            SinkStats {
-                delivered: 1,
-                retries: 2,
-                ..SinkStats::default()
-            }
-        );
-        assert_eq!(receiver.bodies(), ["[0]", "[0]", "[0]"]);
-    }
-
-    #[tokio::test]
-    async fn a_refusal_is_not_tried_again() {
-        let receiver = TestReceiver::start(vec![Answer::BAD_REQUEST]).await;
-        let post = start(&receiver.url);
-        offer(&post, 0..1);
-        let stats = drain(post).await;
-        assert_eq!(
-            stats,
-            SinkStats {
-                dropped_rejected: 1,
-                ..SinkStats::default()
-            }
-        );
-        assert_eq!(receiver.bodies().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_redirect_is_not_followed() {
-        let (target, target_url) = hanging().await;
-        let (listener, url) = hanging().await;
-        let answer =
-            format!("HTTP/1.1 307 X\r\nLocation: {target_url}\r\nContent-Length: 0\r\n\r\n");
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            stream
-        });
-        let post = start(&url);
-        offer(&post, 0..1);
-        let stats = drain(post).await;
-        assert_eq!(
-            stats,
-            SinkStats {
-                dropped_rejected: 1,
-                ..SinkStats::default()
-            }
-        );
-        let contacted = tokio::time::timeout(Duration::from_millis(50), target.accept()).await;
-        assert!(contacted.is_err());
-        server.abort();
-    }
-
-    #[track_caller]
-    fn assert_gave_up(stats: SinkStats) {
         let expect = SinkStats {
-            dropped_gave_up: 1,
-            retries: 2,
+            delivered: 10,
             ..SinkStats::default()
         };
-        assert_eq!(stats, expect);
+        assert_eq!(drain(post).await, expect);
+        assert_eq!(receiver.taken(), ids(0..10));
     }
 
     #[tokio::test]
-    async fn a_receiver_that_is_not_there_is_given_up() {
-        let (listener, url) = hanging().await;
-        drop(listener);
-        let post = start(&url);
-        offer(&post, 0..1);
-        assert_gave_up(drain(post).await);
+    async fn what_fails_is_tried_again_and_what_is_refused_is_not() {
+        let busy = || Delivery::Busy("503".into());
+        let gone = || Delivery::Unreachable("refused".into());
+        let receiver = Scripted::answering(vec![
+            gone(),
+            busy(),
+            gone(),
+            gone(),
+            Delivery::Rejected("400".into()),
+        ]);
+        let post = start(&receiver, Spool::in_memory(ROOMY));
+        offer(&post, 0..3);
+        let expect = SinkStats {
+            delivered: 2,
+            retries: 4,
+            dropped_rejected: 1,
+            ..SinkStats::default()
+        };
+        assert_eq!(drain(post).await, expect);
+        assert_eq!(receiver.taken(), ids(1..3));
     }
 
     #[tokio::test]
-    async fn a_receiver_that_hangs_is_given_up() {
-        let (_listener, url) = hanging().await;
-        let post = start(&url);
-        offer(&post, 0..1);
-        assert_gave_up(drain(post).await);
+    async fn what_a_receiver_stumbles_over_does_not_hold_up_the_rest() {
+        let receiver = Scripted {
+            poison: Some("5f3c-0"),
+            ..Scripted::default()
+        };
+        let post = start(&receiver, Spool::in_memory(ROOMY));
+        offer(&post, 0..3);
+        let stats = post.drain(Instant::now() + Duration::from_secs(1)).await;
+        assert_eq!(receiver.taken(), ids(1..3));
+        assert_eq!((stats.delivered, stats.dropped_shutdown), (2, 1));
     }
 
     #[tokio::test]
-    async fn a_receiver_whose_tls_is_broken_is_given_up() {
-        let receiver = TestReceiver::start(vec![]).await;
-        let post = start(&receiver.url.replace("http:", "https:"));
-        offer(&post, 0..1);
-        assert_gave_up(drain(post).await);
-        assert!(receiver.bodies().is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_answer_without_end_is_cut() {
-        let (listener, url) = hanging().await;
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let head = "HTTP/1.1 400 X\r\nContent-Length: 1000000000\r\n\r\n";
-            stream.write_all(head.as_bytes()).await.unwrap();
-            let mut sent = 0u64;
-            while stream.write_all(&[b'x'; 4096]).await.is_ok() {
-                sent += 4096;
-            }
-            sent
-        });
-        let post = start(&url);
-        offer(&post, 0..1);
-        let stats = drain(post).await;
-        assert_eq!(
-            stats,
-            SinkStats {
-                dropped_rejected: 1,
-                ..SinkStats::default()
-            }
-        );
-        let sent = server.await.unwrap();
-        assert!(sent < 100_000_000, "{sent} bytes were taken");
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_drops_and_counts_and_holds_up_nobody() {
-        let (_listener, url) = hanging().await;
-        let receiver = TestReceiver::start(vec![]).await;
-        let (slow, good) = (start(&url), start(&receiver.url));
-        let offered = QUEUE_MAX as u64 + 100;
-        for sequence in 0..offered {
-            offer(&slow, sequence..sequence + 1);
-            offer(&good, sequence..sequence + 1);
-            tokio::task::yield_now().await;
-        }
-        let stats = good.drain(Instant::now() + Duration::from_secs(5)).await;
-        assert_eq!(
-            stats.delivered + stats.dropped_queue_full,
-            offered,
-            "{stats:?}"
-        );
-        assert!(stats.delivered >= QUEUE_MAX as u64, "{stats:?}");
-        let stats = slow.stats();
-        assert!(stats.dropped_queue_full > 0 && stats.queue_length >= QUEUE_MAX as u64);
-        let begun = Instant::now();
-        let stats = slow
-            .drain(Instant::now() + Duration::from_millis(100))
+    async fn what_waits_outlives_this_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.spool");
+        let gone = Delivery::Unreachable("refused".into());
+        let away = Scripted::answering(vec![gone; 10_000]);
+        let post = start(&away, Spool::open(&path, ROOMY).unwrap());
+        offer(&post, 0..5);
+        let stats = post
+            .drain(Instant::now() + Duration::from_millis(200))
             .await;
-        assert!(begun.elapsed() < Duration::from_secs(2));
-        let dropped = stats.dropped_queue_full + stats.dropped_gave_up + stats.dropped_shutdown;
-        assert_eq!(
-            (stats.queue_length, stats.delivered, dropped),
-            (0, 0, offered),
-            "{stats:?}"
-        );
+        assert_eq!((stats.delivered, stats.queue_length), (0, 5), "{stats:?}");
+        assert_eq!(stats.dropped_shutdown, 0);
+        let back = Scripted::default();
+        // The first one's tasks hold the file until they notice that they were ended.
+        let spool = loop {
+            if let Ok(spool) = Spool::open(&path, ROOMY) {
+                break spool;
+            }
+            sleep(Duration::from_millis(10)).await;
+        };
+        let post = start(&back, spool);
+        offer(&post, 5..6);
+        assert_eq!(drain(post).await.delivered, 6);
+        assert_eq!(back.taken(), ids(0..6));
     }
 
     #[tokio::test]
-    async fn nothing_is_contacted_before_the_first_alert() {
-        let (listener, url) = hanging().await;
-        let post = start(&url);
-        let contacted = tokio::time::timeout(Duration::from_millis(100), listener.accept()).await;
-        assert!(contacted.is_err());
-        assert_eq!(drain(post).await, SinkStats::default());
-    }
-
-    #[track_caller]
-    fn check_url_error(text: &str, part: &str) {
-        let error = format!("{:#}", receiver_url("webhook.url", text).unwrap_err());
-        assert!(
-            error.starts_with("webhook.url: ") && error.contains(part),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_bad_url_is_named_with_its_key() {
-        check_url_error("ftp://x/", "scheme `ftp`; only http and https");
-        check_url_error("file:///etc/passwd", "scheme `file`");
-        check_url_error("alerts.example.net/hook", "http://host:port/path");
-        check_url_error("localhost:9093", "scheme `localhost`");
-        check_url_error("http://", "http://host:port/path");
-        check_url_error("", "http://host:port/path");
+    async fn a_full_queue_drops_and_counts_and_the_books_balance() {
+        let gone = Delivery::Unreachable("refused".into());
+        let away = Scripted::answering(vec![gone; 100_000]);
+        let post = start(&away, Spool::in_memory(10_000));
+        let offered = 2 * QUEUE_MAX as u64;
+        offer(&post, 0..offered);
+        sleep(Duration::from_millis(100)).await;
+        let stats = post.stats();
+        assert!(stats.dropped_queue_full > QUEUE_MAX as u64, "{stats:?}");
+        assert!(stats.queue_length > 1, "{stats:?}");
+        assert_eq!(stats.queue_length + stats.dropped_queue_full, offered);
+        let stats = post.drain(Instant::now() + Duration::from_millis(50)).await;
+        assert_eq!(stats.dropped_shutdown + stats.dropped_queue_full, offered);
     }
 
     #[test]

@@ -22,65 +22,53 @@
 //! }
 //! ```
 //!
+//! With a key configured, the headers `X-Telltale-Timestamp` (unix time in seconds) and
+//! `X-Telltale-Signature` (`sha256=` and the hex HMAC-SHA256 of timestamp, dot and body) come too.
+//!
 //! Fields may be added; `version` changes when one changes its meaning or goes.
 
-use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::post::{Format, Notice, Post, Receiver, Retry};
-use super::{HostInfo, plain, state_name};
-use crate::core::report::AlertState;
+use super::http_post::Format;
+use super::notice::{Notice, State};
+use crate::clock::rfc3339;
 
 /// Version of the body.
 const VERSION: &str = "1";
 
 /// Writes the body above.
-struct Webhook {
-    host: HostInfo,
-}
-
-/// Starts the sender.
-///
-/// # Errors
-///
-/// As [`Post::start`].
-pub fn start(url: &Url, host: &HostInfo, retry: Retry) -> anyhow::Result<Post> {
-    Post::start(Receiver {
-        name: "webhook".to_owned(),
-        url: url.clone(),
-        format: Webhook { host: host.clone() },
-        retry,
-    })
-}
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook;
 
 impl Format for Webhook {
     const BATCH_MAX: usize = 1;
 
-    fn body(&self, notices: &[Notice]) -> String {
+    fn body(&self, notices: &[Notice], _now_ns: u64) -> String {
         notices
             .iter()
-            .map(|notice| body(notice, &self.host).to_string())
+            .map(|notice| body(notice).to_string())
             .collect()
     }
 }
 
-fn body(Notice { notice, clock }: &Notice, host: &HostInfo) -> Value {
-    let alert = &notice.alert;
-    let resolved = notice.state == AlertState::Resolved;
+/// One alert as JSON.
+pub(super) fn body(notice: &Notice) -> Value {
+    let resolved = notice.state == State::Resolved;
+    let host = &notice.host;
     json!({
         "version": VERSION,
-        "id": format!("{}-{}", host.session, notice.sequence),
+        "id": notice.id,
         "status": if resolved { "resolved" } else { "firing" },
         "alert": {
-            "rule": alert.rule,
-            "severity": alert.severity.name(),
-            "state": state_name(notice.state),
-            "labels": plain(&alert.labels),
-            "annotations": plain(&alert.annotations),
-            "started": clock.rfc3339(alert.started),
-            "last_seen": clock.rfc3339(alert.last_seen),
-            "ended": resolved.then(|| clock.rfc3339(notice.time)),
-            "occurrences": alert.occurrences,
+            "rule": notice.rule,
+            "severity": notice.severity,
+            "state": notice.state.name(),
+            "labels": notice.labels,
+            "annotations": notice.annotations,
+            "started": rfc3339(notice.started_ns),
+            "last_seen": rfc3339(notice.last_seen_ns),
+            "ended": resolved.then(|| rfc3339(notice.time_ns)),
+            "occurrences": notice.occurrences,
         },
         "host": {"name": host.name, "boot_id": host.boot_id, "session": host.session},
     })
@@ -88,24 +76,17 @@ fn body(Notice { notice, clock }: &Notice, host: &HostInfo) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::Instant;
-
     use super::*;
-    use crate::sink::fixture::{self, CLOCK, TestReceiver};
+    use crate::core::report::AlertState;
+    use crate::sink::fixture::{self, CLOCK};
 
-    #[tokio::test]
-    async fn each_notice_is_one_request_of_the_documented_shape() {
-        let receiver = TestReceiver::start(vec![]).await;
-        let url = Url::parse(&receiver.url).unwrap().join("hook?x=1").unwrap();
-        let post = start(&url, &fixture::host(), Retry::default()).unwrap();
-        post.offer(&fixture::notice(AlertState::Fired), CLOCK);
-        post.offer(&fixture::notice(AlertState::Resolved), CLOCK);
-        post.drain(Instant::now() + Duration::from_secs(5)).await;
-        let requests = receiver.requests();
-        assert_eq!(requests.len(), 2);
-        assert_eq!(requests[0].0, "POST /hook?x=1 application/json");
+    fn written(state: AlertState) -> Value {
+        let notice = Notice::new(&fixture::notice(state), CLOCK, &fixture::host());
+        serde_json::from_str(&Webhook.body(&[notice], 0)).unwrap()
+    }
+
+    #[test]
+    fn a_body_is_of_the_documented_shape() {
         let expect = json!({
             "version": "1",
             "id": "5f3c-5",
@@ -115,7 +96,10 @@ mod tests {
                 "severity": "critical",
                 "state": "fired",
                 "labels": {"tool": "claude-code"},
-                "annotations": {"summary": "Claude Code is banned and runs"},
+                "annotations": {
+                    "summary": "Claude Code is banned and runs",
+                    "policy_digest": "00ff", "runbook": "docs/alerts.md#banned-tool",
+                },
                 "started": "2026-11-20T09:32:02.000000000Z",
                 "last_seen": "2026-11-20T09:32:03.000000000Z",
                 "ended": null,
@@ -127,16 +111,10 @@ mod tests {
                 "session": "5f3c",
             },
         });
-        let bodies: Vec<Value> = requests
-            .iter()
-            .map(|(_, body)| serde_json::from_str(body).unwrap())
-            .collect();
-        assert_eq!(bodies[0], expect);
-        assert_eq!(bodies[1]["status"], "resolved");
-        assert_eq!(bodies[1]["alert"]["state"], "resolved");
-        assert_eq!(
-            bodies[1]["alert"]["ended"],
-            "2026-11-20T09:32:06.000000000Z"
-        );
+        assert_eq!(written(AlertState::Fired), expect);
+        let resolved = written(AlertState::Resolved);
+        assert_eq!(resolved["status"], "resolved");
+        assert_eq!(resolved["alert"]["state"], "resolved");
+        assert_eq!(resolved["alert"]["ended"], "2026-11-20T09:32:06.000000000Z");
     }
 }
