@@ -1,11 +1,12 @@
 //! What the line costs in user space, stage by stage: decode, collect, count, log.
 //!
-//! In: streams of records that are made here, and a recording if one is named. Out: Markdown
-//! tables of CPU time on standard output. Needs no privileges; `cargo xtask bench line` runs it and says how
-//! to read it. Nothing here passes or fails.
+//! In: streams of records that are made here, a recording if one is named, and what real clients
+//! say first. Out: Markdown tables of CPU time on standard output. Needs no privileges; `cargo
+//! xtask bench line` runs it and says how to read it. Nothing here passes or fails.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a benchmark talks on stdout")]
 
+mod first_bytes;
 mod scrape;
 mod streams;
 
@@ -47,6 +48,8 @@ fn main() -> Result<()> {
     if let Some(file) = arguments.first() {
         print_row("recorded", &recorded(Path::new(file))?)?;
     }
+    println!();
+    first_bytes::print_table()?;
     println!();
     scrape::print_table()
 }
