@@ -23,6 +23,13 @@ pub const SCRIPT_BYTES: usize = 4096;
 /// Bytes kept of a version: longer than any known one.
 pub const VERSION_BYTES: usize = 48;
 
+/// Bytes kept of a cgroup's path, its NUL included: what the kernel's own tracepoints keep
+/// (`TRACE_CGROUP_PATH_LEN`, kernel/cgroup/cgroup-internal.h).
+pub const CGROUP_BYTES: usize = 1024;
+
+/// Bytes kept of what the host says of a container, or of a build job: a dozen short names.
+pub const FACTS_BYTES: usize = 4096;
+
 /// Bytes kept of one DNS message: a few more than resolvers send in a datagram, and than any
 /// answer about one host has.
 pub const DNS_BYTES: usize = 4096;

@@ -4,7 +4,7 @@
 //! place in this list), and for metrics.
 
 /// Every program. Processes first, so that no flow comes from a process nobody saw.
-pub const PROGRAMS: [&str; 15] = [
+pub const PROGRAMS: [&str; 16] = [
     "process_fork",
     "process_exec",
     "process_exit",
@@ -20,6 +20,7 @@ pub const PROGRAMS: [&str; 15] = [
     "send_length",
     "task_iter",
     "file_iter",
+    "cgroup_mkdir",
 ];
 
 const _: () = assert!(PROGRAMS.len() < 64); // One bit each; the last is `MISSING_PINS`.

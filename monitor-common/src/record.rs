@@ -21,8 +21,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::counter::COUNTERS;
 use crate::flow::{FlowKey, ProcessKey, Remote};
 use crate::limits::{
-    ARGS_BYTES, NAME_BYTES, PATH_BYTES, SAMPLE_BYTES, SAMPLE_LONG_BYTES, SAMPLE_SHORT_BYTES,
-    SCRIPT_BYTES, VERSION_BYTES,
+    ARGS_BYTES, CGROUP_BYTES, NAME_BYTES, PATH_BYTES, SAMPLE_BYTES, SAMPLE_LONG_BYTES,
+    SAMPLE_SHORT_BYTES, SCRIPT_BYTES, VERSION_BYTES,
 };
 
 /// [`ProcessForked`].
@@ -45,6 +45,8 @@ pub const KIND_SOCKET_OPENED: u32 = 8;
 pub const KIND_OVER_BUDGET: u32 = 9;
 /// [`FlowJoined`].
 pub const KIND_FLOW_JOINED: u32 = 10;
+/// [`CgroupHead`].
+pub const KIND_CGROUP_MADE: u32 = 11;
 /// [`FlowCounted`], written by the collector.
 pub const KIND_FLOW_COUNTED: u32 = 64;
 /// [`KernelCounters`], written by the collector.
@@ -55,6 +57,10 @@ pub const KIND_SELF_CHECKED: u32 = 66;
 pub const KIND_DNS_MESSAGE: u32 = 67;
 /// [`NameClaimed`], written by the collector.
 pub const KIND_NAME_CLAIMED: u32 = 68;
+/// [`ContainerTold`], written by the collector.
+pub const KIND_CONTAINER_TOLD: u32 = 70;
+/// [`JobTold`], written by the collector.
+pub const KIND_JOB_TOLD: u32 = 71;
 
 /// [`Resumed`], written by the collector.
 pub const KIND_RESUMED: u32 = 69;
@@ -62,7 +68,10 @@ pub const KIND_RESUMED: u32 = 69;
 /// Whether a hook books a record of this kind as delivered. The others go with one that it does.
 #[must_use]
 pub const fn is_booked(kind: u32) -> bool {
-    kind < KIND_FLOW_COUNTED && kind != KIND_OVER_BUDGET && kind != KIND_FLOW_REDIRECTED
+    kind < KIND_FLOW_COUNTED
+        && kind != KIND_OVER_BUDGET
+        && kind != KIND_FLOW_REDIRECTED
+        && kind != KIND_CGROUP_MADE
 }
 
 /// First bytes of every record.
@@ -474,6 +483,33 @@ pub struct FlowJoined {
 
 const _: () = assert!(size_of::<FlowJoined>() == 56);
 
+/// A cgroup-v2 directory was made, from `cgroup_mkdir`; or the collector found it where the
+/// hierarchy is mounted. These fields, then `path_bytes` of path from the root of the hierarchy
+/// on, without a NUL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CgroupHead {
+    /// Kind [`KIND_CGROUP_MADE`].
+    pub header: Header,
+    /// Its id: the inode number of the directory.
+    pub cgroup_id: u64,
+    /// Bytes of path in the tail, less than [`CGROUP_BYTES`]. 0: the collector did not find it.
+    pub path_bytes: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+const _: () = assert!(size_of::<CgroupHead>() == 32);
+
+/// A [`CgroupHead`] with all the tail it may need, as the kernel reserves it.
+#[repr(C)]
+pub struct CgroupMade {
+    /// Fixed fields.
+    pub head: CgroupHead,
+    /// The path; only `path_bytes` of it are valid.
+    pub path: [u8; CGROUP_BYTES],
+}
+
 /// What happened in the flow map since it was last drained, for one flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -508,6 +544,40 @@ pub struct SelfChecked {
 pub const MISSING_PINS: u64 = 1 << 63;
 
 const _: () = assert!(size_of::<SelfChecked>() == 40);
+
+/// What files of the host say of the container whose cgroup this is. The tail is `facts_bytes` of
+/// `name=value`, each with a NUL; none if they say nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ContainerTold {
+    /// Kind [`KIND_CONTAINER_TOLD`].
+    pub header: Header,
+    /// Whose.
+    pub cgroup_id: u64,
+    /// Bytes of the tail, at most [`crate::limits::FACTS_BYTES`].
+    pub facts_bytes: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+const _: () = assert!(size_of::<ContainerTold>() == 32);
+
+/// Which build job a process is part of, by variables of its environment or an ancestor's. The
+/// tail is as in [`ContainerTold`], and holds none but the variables that are asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct JobTold {
+    /// Kind [`KIND_JOB_TOLD`].
+    pub header: Header,
+    /// Which image asked.
+    pub process: ProcessKey,
+    /// Bytes of the tail, at most [`crate::limits::FACTS_BYTES`].
+    pub facts_bytes: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+const _: () = assert!(size_of::<JobTold>() == 40);
 
 /// The kernel's counters, summed over CPUs; absolute since the programs were loaded.
 #[repr(C)]

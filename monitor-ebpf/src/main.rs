@@ -6,8 +6,9 @@
 //! One file is one hook family: [`process`] (fork, exec, exit, and the iterator over what was
 //! there before), [`connect`] (connect and datagrams with an address), [`socket`] (who opens
 //! sockets, how flows end), [`packet`] (where packets go) with [`sample`] (first bytes and DNS
-//! messages). [`kernel`] wraps what needs `unsafe`, [`maps`] holds every map, [`emit`] keeps the
-//! books, [`offsets`] is filled in by the loader from the kernel's BTF.
+//! messages), [`cgroup`] (paths of cgroups). [`kernel`] wraps what needs `unsafe`, [`maps`] holds
+//! every map, [`emit`] keeps the books, [`offsets`] is filled in by the loader from the kernel's
+//! BTF.
 #![no_std]
 #![no_main]
 #![allow(
@@ -19,6 +20,7 @@
 #![feature(asm_experimental_arch)]
 
 mod budget;
+mod cgroup;
 mod connect;
 mod emit;
 mod files;

@@ -58,6 +58,10 @@ offsets! {
     CSS_SET_DFL_CGRP;
     /// `cgroup.kn`
     CGROUP_KN;
+    /// `cgroup.root`
+    CGROUP_ROOT;
+    /// `cgroup_root.hierarchy_id`
+    CGROUP_ROOT_HIERARCHY_ID;
     /// `kernfs_node.id`
     KERNFS_NODE_ID;
     /// `mm_struct.arg_start`

@@ -37,6 +37,8 @@ pub struct Config {
     pub banned: Vec<BannedTool>,
     /// Folder of the catalog; `None` is the built-in one.
     pub catalog: Option<PathBuf>,
+    /// What is read of build jobs.
+    pub jobs: Jobs,
     /// Alerts and their receivers.
     pub alerts: Alerts,
     /// Sizes of the collector's tables.
@@ -93,6 +95,15 @@ pub struct BannedTool {
     pub tool: String,
     /// Where the operator wrote it.
     pub place: Place,
+}
+
+/// What is read of build jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jobs {
+    /// Environments are read.
+    pub detect: bool,
+    /// Variables besides those of the known build systems.
+    pub variables: Vec<String>,
 }
 
 /// Alerts and their receivers.
@@ -304,6 +315,7 @@ fn read(file: &mut Fields) -> Config {
         catalog: file.section(&keys::CATALOG, |catalog| {
             catalog.text(&keys::CATALOG_DIRECTORY)
         }),
+        jobs: file.section(&keys::JOBS, read_jobs),
         alerts: file.section(&keys::ALERTS, read_alerts),
         limits: file.section(&keys::LIMITS, read_limits),
         pin: file.section(&keys::KERNEL, |kernel| kernel.text(&keys::KERNEL_PIN)),
@@ -333,6 +345,14 @@ fn read_policy(policy: &mut Fields) -> Vec<BannedTool> {
         .into_iter()
         .map(|(place, tool)| BannedTool { tool, place })
         .collect()
+}
+
+fn read_jobs(jobs: &mut Fields) -> Jobs {
+    let variables = jobs.list(&keys::JOBS_VARIABLES);
+    Jobs {
+        detect: jobs.text(&keys::JOBS_DETECT).unwrap_or(true),
+        variables: variables.into_iter().map(|(_, name)| name).collect(),
+    }
 }
 
 fn read_alerts(alerts: &mut Fields) -> Alerts {
@@ -424,6 +444,10 @@ mod tests {
             },
             banned: Vec::new(),
             catalog: None,
+            jobs: Jobs {
+                detect: true,
+                variables: Vec::new(),
+            },
             alerts: Alerts {
                 resend: Duration::from_secs(60),
                 resolve_after: Duration::from_secs(300),
@@ -457,6 +481,9 @@ mod tests {
         scope = "all"
         [catalog]
         directory = "catalog"
+        [jobs]
+        detect = "off"
+        variables = ["ACME_BUILD"]
         [alerts]
         resend_seconds = 0x1e
         resolve_after_seconds = 604_800
@@ -508,6 +535,10 @@ mod tests {
             },
             banned: Vec::new(),
             catalog: Some(PathBuf::from("catalog")),
+            jobs: Jobs {
+                detect: false,
+                variables: vec!["ACME_BUILD".to_owned()],
+            },
             alerts: Alerts {
                 resend: Duration::from_secs(30),
                 resolve_after: Duration::from_secs(604_800),

@@ -17,7 +17,9 @@ mod fair;
 #[cfg(test)]
 mod fixture;
 pub mod flow;
+pub mod job;
 pub mod names;
+pub mod place;
 pub mod policy;
 pub mod process;
 pub mod report;

@@ -2,12 +2,15 @@
 //!
 //! In: files below an injectable root. Out: typed values, or a [`HostError`] that names the file.
 //! Reads only, each of bounded length; decides nothing. One file per subject:
-//! [`capability`], [`clock`], [`mounts`], [`procfs`], [`resolvers`], [`tree`]; this one holds the
-//! host's identity.
+//! [`capability`], [`cgroups`], [`clock`], [`containers`], [`environment`], [`mounts`], [`procfs`],
+//! [`resolvers`], [`tree`]; this one holds the host's identity.
 
 pub mod capability;
 pub mod catalog_files;
+pub mod cgroups;
 pub mod clock;
+pub mod containers;
+pub mod environment;
 pub mod mounts;
 pub mod procfs;
 pub mod resolvers;

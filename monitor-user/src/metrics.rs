@@ -40,8 +40,8 @@ use crate::core::attribute::Role;
 use crate::core::event::{BootNs, DecodeError, Protocol};
 use crate::core::policy::judgement::Judgement;
 use crate::core::report::{
-    Effect, FlowAction, FlowReport, FlowsCounted, Origin, OverBudgetReport, ProcessEnded,
-    ProcessStarted, ProcessView, SocketReport,
+    Effect, FactCounts, FlowAction, FlowReport, FlowsCounted, Origin, OverBudgetReport,
+    ProcessEnded, ProcessStarted, ProcessView, SocketReport,
 };
 use alerts::Alerts;
 use define::{Defined, Definer, Label};
@@ -168,6 +168,22 @@ impl Metrics {
     /// Counts a record that could not be decoded.
     pub fn record_decode_error(&self, error: &DecodeError) {
         self.line.decode_errors.increment([error.reason()]);
+    }
+
+    /// Counts what became of questions about the host.
+    pub fn add_facts(&self, counts: &FactCounts) {
+        let FactCounts {
+            found,
+            none,
+            malformed,
+            skipped,
+        } = *counts;
+        for (outcome, count) in FACT_OUTCOMES
+            .into_iter()
+            .zip([found, none, malformed, skipped])
+        {
+            self.line.host_facts.add([outcome], count);
+        }
     }
 
     /// Says whether a kernel program is attached to its hook.

@@ -10,10 +10,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::WallClock;
 use crate::core::collector::Collector;
-use crate::core::event::{BootNs, Event};
+use crate::core::event::{BootNs, DecodeError, Event};
 use crate::core::report::{Effect, Limit};
 use crate::host::clock;
 use crate::sink::Sinks;
+use crate::source::facts::Facts;
 use crate::source::live::Live;
 use crate::source::recording::{Entry, Recorder, Recording};
 
@@ -23,6 +24,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How often time passes for the collector: expiry, repetition and resolution of alerts.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Questions about one event: its cgroup, its container, its job.
+const QUESTIONS_MAX: usize = 3;
+
 /// Everything between a record and its effects.
 pub struct Line {
     /// All state.
@@ -31,15 +35,49 @@ pub struct Line {
     pub sinks: Sinks,
     /// Where records are kept for a replay, if anywhere.
     pub recorder: Option<Recorder>,
+    /// Who answers the collector's questions about the host; nobody in a replay, whose recording
+    /// holds the answers.
+    pub facts: Option<Facts>,
 }
 
 impl Line {
-    /// Applies one record.
+    /// Applies one record, and before it what the collector would like to know of the host.
     pub fn record(&mut self, bytes: &[u8], now: BootNs) {
+        let event = Event::decode(bytes);
+        if let Ok(event) = &event {
+            self.inquire(event, now);
+        }
+        self.apply(bytes, event, now);
+    }
+
+    /// Applies answers that came late.
+    pub fn catch_up(&mut self, now: BootNs) {
+        let late = self.facts.as_mut().map(|facts| facts.late(now));
+        self.answers(late.unwrap_or_default(), now);
+    }
+
+    fn inquire(&mut self, event: &Event, now: BootNs) {
+        for _ in 0..QUESTIONS_MAX {
+            let Some(facts) = &mut self.facts else { return };
+            let Some(question) = self.collector.question(event) else {
+                return;
+            };
+            let answers = facts.ask(question, now);
+            self.answers(answers, now);
+        }
+    }
+
+    fn answers(&mut self, answers: Vec<Vec<u8>>, now: BootNs) {
+        for answer in answers {
+            self.apply(&answer, Event::decode(&answer), now);
+        }
+    }
+
+    fn apply(&mut self, bytes: &[u8], event: Result<Event, DecodeError>, now: BootNs) {
         if let Some(recorder) = &mut self.recorder {
             recorder.record(now, bytes);
         }
-        match Event::decode(bytes) {
+        match event {
             Ok(event) => {
                 self.sinks.metrics.record_event(event.kind());
                 if let Event::SelfChecked(check) = &event {
@@ -66,6 +104,9 @@ impl Line {
         let effects = self.collector.sweep(now);
         self.sinks.emit(&effects);
         self.show_sizes();
+        if let Some(facts) = &mut self.facts {
+            self.sinks.metrics.add_facts(&facts.take_counts());
+        }
         self.sinks.flush();
     }
 
@@ -121,6 +162,7 @@ pub async fn run(
         tokio::select! {
             () = &mut shutdown => break,
             _ = poll.tick() => {
+                line.catch_up(clock::now());
                 live.poll(|record, now| line.record(record, now)).context("the kernel side failed")?;
                 watch(&mut line, &mut live);
                 if live.is_pinned() && line.sinks.write_out() {

@@ -17,10 +17,11 @@ use tracing_subscriber::EnvFilter;
 use crate::catalog_report;
 use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs, UninstallArgs};
 use crate::clock::WallClock;
-use crate::config::{BannedTool, Config, Destination, EventsScope, values};
+use crate::config::{BannedTool, Config, Destination, EventsScope, Jobs, values};
 use crate::core::alert::AlertTiming;
 use crate::core::catalog::{Catalog, CatalogFile};
 use crate::core::collector::{Collector, CollectorConfig, Limits, Scope};
+use crate::core::job::{self, Take};
 use crate::core::names::NameLimits;
 use crate::core::policy::PolicyConfig;
 use crate::doctor;
@@ -35,6 +36,7 @@ use crate::sink::http::{self, web_config::WebConfigFile};
 use crate::sink::lines::WhenFull;
 use crate::sink::{HostInfo, Sinks, receivers};
 use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
+use crate::source::facts::Facts;
 use crate::source::live::Live;
 use crate::source::recording::{Header, Recorder, Recording};
 
@@ -316,6 +318,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
             metrics: Arc::clone(&prepared.metrics),
         },
         recorder,
+        facts: Some(facts(&host, &prepared.config.jobs)?),
     };
     let options = Options {
         report_all: prepared.config.events.scope == EventsScope::All,
@@ -346,6 +349,18 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     drop((readiness, stop_web));
     server.await.context("the web server failed")?;
     outcome.map(|()| true)
+}
+
+/// Who reads what the kernel does not tell. Of environments, no more than the configuration allows.
+fn facts(host: &HostRoot, jobs: &Jobs) -> anyhow::Result<Facts> {
+    let known = job::variables().into_iter();
+    let known = known.map(|(name, take)| (name.to_owned(), take));
+    let own = jobs
+        .variables
+        .iter()
+        .map(|name| (name.clone(), Take::Value));
+    let wanted = jobs.detect.then(|| known.chain(own).collect());
+    Facts::start(host, wanted).context("cannot start a thread")
 }
 
 /// Resolves when the process is asked to stop.
@@ -403,6 +418,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
             metrics: Arc::clone(&prepared.metrics),
         },
         recorder: None,
+        facts: None,
     };
     pipeline::replay(line, recording).await?;
     match args.metrics {

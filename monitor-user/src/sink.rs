@@ -139,8 +139,10 @@ fn file_name(path: &str) -> &str {
 }
 
 /// Labels or annotations as texts.
-fn plain<'a>(map: &'a BTreeMap<&'static str, Arc<str>>) -> BTreeMap<&'a str, &'a str> {
-    map.iter().map(|(name, value)| (*name, &**value)).collect()
+fn plain<K: AsRef<str> + Ord>(map: &BTreeMap<K, Arc<str>>) -> BTreeMap<&str, &str> {
+    map.iter()
+        .map(|(name, value)| (name.as_ref(), &**value))
+        .collect()
 }
 
 /// A character that a terminal acts on instead of showing it, or that hides or reorders others:

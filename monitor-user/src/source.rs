@@ -5,11 +5,13 @@
 //! [`drain`] reads the flow map; [`btf`] and [`offsets`] tell the programs this kernel's layout.
 //! [`bpf::pins`] and [`bpf::handover`] are what outlives the monitor.
 
+pub mod asker;
 pub mod bpf;
 pub mod btf;
 pub mod canary;
 pub mod cgroup2;
 pub mod drain;
+pub mod facts;
 pub mod links;
 pub mod live;
 pub mod offsets;

@@ -13,9 +13,9 @@ use std::mem::{offset_of, size_of};
 use monitor_common::counter::{self, COUNTERS};
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey, Remote};
 use monitor_common::record::{
-    self, DnsHead, FlowCounted, FlowEnded, FlowJoined, FlowOpened, FlowRedirected, Header,
-    KernelCounters, NameClaimed, OverBudget, ProcessExecuted, ProcessExited, ProcessForked,
-    SampleHead, SelfChecked, SocketOpened,
+    self, CgroupHead, ContainerTold, DnsHead, FlowCounted, FlowEnded, FlowJoined, FlowOpened,
+    FlowRedirected, Header, JobTold, KernelCounters, NameClaimed, OverBudget, ProcessExecuted,
+    ProcessExited, ProcessForked, SampleHead, SelfChecked, SocketOpened,
 };
 use telltale::core::event::{BootNs, DecodeError, Event, Hook, Outcome, Protocol};
 use zerocopy::IntoBytes;
@@ -101,7 +101,43 @@ fn records() -> Vec<(u32, Vec<u8>)> {
         ),
         (record::KIND_FLOW_COUNTED, counted().as_bytes().to_vec()),
         (record::KIND_KERNEL_COUNTERS, counters.as_bytes().to_vec()),
+        (record::KIND_CGROUP_MADE, cgroup_made()),
+        (record::KIND_CONTAINER_TOLD, container_told()),
+        (record::KIND_JOB_TOLD, job_told()),
     ]
+}
+
+fn cgroup_made() -> Vec<u8> {
+    let path = b"/system.slice/web.service";
+    let head = CgroupHead {
+        header: header::<CgroupHead>(record::KIND_CGROUP_MADE, path.len()),
+        cgroup_id: 7,
+        path_bytes: u16::try_from(path.len()).unwrap(),
+        ..CgroupHead::default()
+    };
+    [head.as_bytes(), path].concat()
+}
+
+fn container_told() -> Vec<u8> {
+    let facts = b"name=web\0image=example:1\0";
+    let head = ContainerTold {
+        header: header::<ContainerTold>(record::KIND_CONTAINER_TOLD, facts.len()),
+        cgroup_id: 7,
+        facts_bytes: u16::try_from(facts.len()).unwrap(),
+        ..ContainerTold::default()
+    };
+    [head.as_bytes(), facts].concat()
+}
+
+fn job_told() -> Vec<u8> {
+    let facts = b"TF_BUILD=True\0";
+    let head = JobTold {
+        header: header::<JobTold>(record::KIND_JOB_TOLD, facts.len()),
+        process: PROCESS,
+        facts_bytes: u16::try_from(facts.len()).unwrap(),
+        ..JobTold::default()
+    };
+    [head.as_bytes(), facts].concat()
 }
 
 fn forked() -> ProcessForked {
@@ -234,6 +270,9 @@ fn every_kind_decodes_to_its_event() {
         "name_claimed",
         "flow_counted",
         "kernel_counters",
+        "cgroup_made",
+        "container_told",
+        "job_told",
     ];
     assert_eq!(kinds, expect);
     assert!(

@@ -17,6 +17,7 @@ mod endpoints;
 mod identity;
 mod layouts;
 mod older;
+mod places;
 mod policy;
 mod recording;
 mod scope;

@@ -8,6 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{self, Command};
 
+use monitor_tests::cgroup::Cgroup;
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 
 /// Status that the child exits with.
@@ -61,6 +62,8 @@ pub struct Acts {
     pub echoed: SocketAddr,
     /// Was connected to before the programs were loaded.
     pub older: SocketAddr,
+    /// Path from the root of the hierarchy on, and inode number, of a cgroup that was made.
+    pub cgroup: (String, u64),
     /// Was asked [`DNS_QUERY`] over a connected socket, and answered.
     pub resolver: SocketAddr,
 }
@@ -84,6 +87,7 @@ impl Acts {
                 echo()
             },
             older: older.peer_addr().unwrap(),
+            cgroup: make_cgroup(),
             resolver: ask(),
         }
     }
@@ -97,6 +101,12 @@ fn run_child() -> (u32, PathBuf) {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(EXIT_STATUS));
     (child.id(), fs::canonicalize("/bin/sh").unwrap())
+}
+
+fn make_cgroup() -> (String, u64) {
+    let path = format!("/telltale-{}.slice", process::id());
+    let cgroup = Cgroup::make(&path);
+    (path, cgroup.id())
 }
 
 fn greet(addr: &str) -> SocketAddr {

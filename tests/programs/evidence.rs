@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 
 use telltale::core::claim::Claim;
 use telltale::core::event::{
-    Direction, DnsMessage, Event, FlowEnded, FlowOpened, Hook, Outcome, ProcessExecuted, Protocol,
-    SocketKind,
+    CgroupId, Direction, DnsMessage, Event, FlowEnded, FlowOpened, Hook, Outcome, ProcessExecuted,
+    Protocol, SocketKind,
 };
 
 use crate::acts::{Acts, CHILD_ARGS, DNS_ANSWER, DNS_QUERY, EXIT_STATUS, GREETED, GREETING, REPLY};
@@ -20,7 +20,7 @@ type Check = fn(&Acts, &[Event]) -> Result<(), String>;
 const ECONNREFUSED: i32 = 111;
 
 /// One check per program, in the loader's order.
-pub const CHECKS: [(&str, Check); 15] = [
+pub const CHECKS: [(&str, Check); 16] = [
     ("process_fork", process_fork),
     ("process_exec", process_exec),
     ("process_exit", process_exit),
@@ -51,6 +51,7 @@ pub const CHECKS: [(&str, Check); 15] = [
     ("send_length", send_length),
     ("task_iter", task_iter),
     ("file_iter", file_iter),
+    ("cgroup_mkdir", cgroup_mkdir),
 ];
 
 /// An error that names the first fact that does not hold.
@@ -193,6 +194,17 @@ fn claimed(acts: &Acts, events: &[Event], addr: SocketAddr) -> Result<(), String
         ),
     ];
     all(&facts, claimed)
+}
+
+/// The cgroup that was made.
+fn cgroup_mkdir(acts: &Acts, events: &[Event]) -> Result<(), String> {
+    let (path, id) = &acts.cgroup;
+    let made = events.iter().find_map(|event| match event {
+        Event::CgroupMade(made) if made.cgroup == CgroupId(*id) => Some(made),
+        _ => None,
+    });
+    let made = made.ok_or("no record of the cgroup")?;
+    all(&[("path", made.path.as_ref() == Some(path))], made)
 }
 
 /// The connection that was there before the programs.

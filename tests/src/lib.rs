@@ -11,6 +11,7 @@
 //! - [`turn`]: load tests have the host for themselves
 //! - [`netns`], [`dns`], [`tcp`], [`http`], [`webhook`]: the network of a test
 //! - [`bpffs`]: where a monitor can leave its kernel side
+//! - [`cgroup`]: where processes are put
 //! - [`running`], [`program`]: processes, and tools laid out on disk as the catalog says
 //! - [`telltale`], [`event`], [`metrics`]: the monitor under test, and what it says
 //! - [`scene`]: all of it together
@@ -29,6 +30,7 @@
 
 pub mod binary;
 pub mod bpffs;
+pub mod cgroup;
 pub mod clients;
 pub mod dns;
 pub mod event;

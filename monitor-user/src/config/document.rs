@@ -190,6 +190,7 @@ mod tests {
         assert_eq!(alerts.syslog.drain(..).count(), 1);
         assert!(alerts.spool_directory.take().is_some());
         assert_eq!(config.banned.drain(..).count(), 1);
+        assert_eq!(config.jobs.variables.drain(..).count(), 1);
         assert!(config.events.destination.take().is_some());
         assert!(config.web.config_file.take().is_some());
         assert!(config.catalog.take().is_some());

@@ -113,6 +113,14 @@ pub const CATALOG: Section = Section {
     most: None,
     meaning: "The AI tools that are recognised, and what each is expected to contact.",
 };
+/// `[jobs]`.
+pub const JOBS: Section = Section {
+    name: "jobs",
+    most: None,
+    meaning: "Which build job a tool runs in, by names and ids in the environment of its processes \
+              or their ancestors (GitHub Actions, GitLab, Jenkins, Buildkite, Woodpecker, TeamCity, \
+              Azure Pipelines). No other variable is read.",
+};
 /// `[alerts]`.
 pub const ALERTS: Section = Section {
     name: "alerts",
@@ -164,11 +172,12 @@ pub const RESOLVERS: Section = Section {
 };
 
 /// All sections, in the order of the documentation.
-pub const SECTIONS: [&Section; 12] = [
+pub const SECTIONS: [&Section; 13] = [
     &WEB,
     &EVENTS,
     &POLICY,
     &CATALOG,
+    &JOBS,
     &ALERTS,
     &WEBHOOK,
     &ALERTMANAGER,
@@ -277,6 +286,35 @@ pub const CATALOG_DIRECTORY: Key<Text<PathBuf>> = Key {
     },
     meaning: "Folder with catalog files of your own, `tools/*.toml` and `services/*.toml`, laid \
               over the built-in ones: an entry replaces the one with the same identifier.",
+};
+
+/// `jobs.detect`.
+pub const JOBS_DETECT: Key<Text<bool>> = Key {
+    section: &JOBS,
+    name: "detect",
+    shape: Text {
+        of: "`on` or `off`",
+        default: Absent::Default("on"),
+        example: "",
+        parse: values::on_or_off,
+    },
+    meaning: "`off` reads no environment at all.",
+};
+
+/// `jobs.variables`.
+pub const JOBS_VARIABLES: Key<List<String>> = Key {
+    section: &JOBS,
+    name: "variables",
+    shape: List {
+        of: "name of a variable",
+        default: &[],
+        example: &["ACME_BUILD_ID"],
+        fewest: 0,
+        most: 32,
+        parse: values::variable,
+    },
+    meaning: "Variables of your own build system whose values are shown as well. They must not \
+              hold secrets: names that speak of one are refused.",
 };
 
 /// `alerts.resend_seconds`.
@@ -681,6 +719,8 @@ pub fn rows() -> Vec<Row> {
         EVENTS_SCOPE.text_row(),
         POLICY_BANNED.list_row(),
         CATALOG_DIRECTORY.text_row(),
+        JOBS_DETECT.text_row(),
+        JOBS_VARIABLES.list_row(),
         ALERTS_RESEND_SECONDS.number_row(),
         ALERTS_RESOLVE_AFTER_SECONDS.number_row(),
         ALERTS_SPOOL_DIRECTORY.text_row(),

@@ -9,6 +9,9 @@ use reqwest::Url;
 
 use super::{Destination, EventsScope, SyslogAddress, SyslogStyle};
 
+/// Longest name of a variable: longer than any build system has.
+const VARIABLE_BYTES_MAX: usize = 128;
+
 /// Longest string: `PATH_MAX` of Linux, and more than any address or identifier.
 const TEXT_BYTES_MAX: usize = 4096;
 /// Longest tool identifier.
@@ -121,6 +124,49 @@ pub fn tool_id(text: &str) -> Result<String, String> {
         );
     }
     Ok(text.to_owned())
+}
+
+/// Whether something is done.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write \"on\" or \"off\"".to_owned()),
+    }
+}
+
+/// A variable whose value may be shown.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn variable(text: &str) -> Result<String, String> {
+    /// Parts of names whose values nobody wants to read in a log.
+    const SECRETS: [&str; 7] = [
+        "TOKEN",
+        "SECRET",
+        "PASSW",
+        "KEY",
+        "CREDENTIAL",
+        "AUTH",
+        "COOKIE",
+    ];
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if text.is_empty() || text.len() > VARIABLE_BYTES_MAX || !text.bytes().all(plain) {
+        return Err("no name of a variable: those are A-Z, a-z, 0-9 and _".to_owned());
+    }
+    let upper = text.to_ascii_uppercase();
+    match SECRETS.iter().find(|part| upper.contains(**part)) {
+        Some(part) => Err(format!(
+            "its value may be a secret, as the name holds {part}; choose a variable that holds a \
+             name or an id"
+        )),
+        None => Ok(text.to_owned()),
+    }
 }
 
 /// Where alerts are sent.

@@ -410,11 +410,31 @@ fn details(
             format!("{} (pid {})", parent.exe, parent.key.tgid),
         );
     }
+    details.extend(whereabouts(process));
     if let Some(member) = &process.tool {
         let evidence: Vec<_> = member.evidence.iter().map(in_words).collect();
         details.insert("evidence", evidence.join("; "));
     }
     details
+}
+
+/// Where a process runs, and for which build job.
+fn whereabouts(process: &ProcessView) -> BTreeMap<&'static str, String> {
+    let mut found = BTreeMap::new();
+    if let Some(place) = &process.place {
+        found.insert("cgroup", place.path.to_string());
+        let unit = place.unit.as_ref().map(|unit| unit.name.to_string());
+        found.extend(unit.map(|unit| ("unit", unit)));
+        found.extend(
+            place
+                .container
+                .as_ref()
+                .map(|it| ("container", it.to_string())),
+        );
+        found.extend(place.pod.as_ref().map(|pod| ("pod", pod.to_string())));
+    }
+    found.extend(process.job.job().map(|job| ("job", job.to_string())));
+    found
 }
 
 fn in_words(evidence: &Evidence) -> String {

@@ -7,10 +7,15 @@
 //! The collector joins the tables and decides nothing by itself: `process` says who it was,
 //! `names` to whom, `attribute` which tool, `policy` what to think of it, `alert` whom to wake.
 //!
+//! Before an event is applied, the shell may ask what the collector would like to know of the host
+//! ([`Collector::question`]) and apply the answers first: they are events as well.
+//!
 //! Events are to come in the order in which they happened, after those of the processes that
 //! were found running, parents before children. Drained counters may come up to
 //! [`GRACE`](super::process::GRACE) after the end of their process. What comes otherwise, or not
 //! at all, costs knowledge of single processes and flows, and nothing else.
+
+mod questions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::repeat_n;
@@ -20,7 +25,7 @@ use std::sync::Arc;
 use monitor_common::flow::ProcessKey;
 
 use super::alert::{self, Alert, AlertBook, AlertTiming, Cause};
-use super::attribute::{Ancestor, attribute};
+use super::attribute::{Ancestor, Attribution, attribute};
 use super::catalog::Catalog;
 use super::catalog::program::Image;
 use super::clients::{CLIENTS_MAX, ClientTable};
@@ -32,15 +37,17 @@ use super::event::{
 };
 use super::flow::{FlowTable, JudgedFlow, NAMES_MAX, endpoint_name};
 use super::names::{NameCounts, NameEvidence, NameLimits, NameTable, Observed};
+use super::place::Places;
 use super::policy::judgement::Verdict;
 use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError};
-use super::process::{Inserted, ProcessTable, UNKNOWN_ID};
+use super::process::{Inserted, Lineage, Origination, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, CoverageReport, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted,
     Limit, Origin, OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, ResumedReport,
     SocketReport,
 };
 use super::told::{News, TOLD_MAX, Told};
+use questions::Ahead;
 
 /// Port of DNS.
 const DNS_PORT: u16 = 53;
@@ -109,6 +116,9 @@ pub struct Collector {
     catalog: Arc<Catalog>,
     policy: Policy,
     processes: ProcessTable,
+    places: Places,
+    /// What was found out about images that have not started yet, as far as they are known.
+    ahead: Ahead,
     flows: FlowTable,
     clients: ClientTable,
     names: NameTable,
@@ -138,6 +148,8 @@ impl Collector {
             policy: Policy::new(&config.policy, &catalog)?,
             catalog,
             processes: ProcessTable::new(config.boot_id, limits.processes),
+            places: Places::new(),
+            ahead: Ahead::default(),
             flows: FlowTable::new(limits.flows),
             clients: ClientTable::new(CLIENTS_MAX),
             names: NameTable::new(limits.names),
@@ -168,6 +180,9 @@ impl Collector {
             Event::KernelCounters(event) => self.books(event, now),
             Event::SelfChecked(event) => self.self_checked(*event, now),
             Event::Resumed(event) => self.resumed(&event, now),
+            Event::CgroupMade(event) => self.cgroup_made(&event, now),
+            Event::ContainerTold(event) => self.container_told(&event),
+            Event::JobTold(event) => self.job_told(&event),
         };
         self.notice_limits(&effects, now);
         effects
@@ -262,23 +277,23 @@ impl Collector {
             return Vec::new();
         }
         let time = event.time;
+        let key = event.process;
         let lineage = self.processes.lineage(&event);
-        let ancestor = lineage.ancestor.as_ref().map(|ancestor| Ancestor {
-            exe: &ancestor.exe,
-            pid: lineage.ancestor_pid,
-            attribution: ancestor.tool.as_ref(),
-        });
-        let image = Image {
-            exe: &event.exe,
-            args: &event.args,
-            script: event.script.as_deref(),
-            package_version: event.package_version.as_deref(),
+        let tool = match self.ahead.tool.take() {
+            Some((image, tool)) if image == key => tool,
+            _ => self.attribute(&event, &lineage),
         };
-        let tool = attribute(&self.catalog, image, ancestor);
+        let place = self.places.meet(event.cgroup, now);
+        let origin = Origination {
+            lineage,
+            tool,
+            place,
+            job: self.ahead.job_of(key),
+        };
         let Inserted {
             view: process,
             limited,
-        } = self.processes.executed(event, lineage, tool, now);
+        } = self.processes.executed(event, origin, now);
         if process.tool.is_some() {
             self.watch(process.key);
         }
@@ -295,6 +310,21 @@ impl Collector {
         effects.extend(self.raise(cause, details, now));
         effects.extend(limited.map(Effect::Limited));
         effects
+    }
+
+    fn attribute(&self, event: &ProcessExecuted, lineage: &Lineage) -> Option<Attribution> {
+        let ancestor = lineage.ancestor.as_ref().map(|ancestor| Ancestor {
+            exe: &ancestor.exe,
+            pid: lineage.ancestor_pid,
+            attribution: ancestor.tool.as_ref(),
+        });
+        let image = Image {
+            exe: &event.exe,
+            args: &event.args,
+            script: event.script.as_deref(),
+            package_version: event.package_version.as_deref(),
+        };
+        attribute(&self.catalog, image, ancestor)
     }
 
     fn exited(&mut self, event: &ProcessExited, now: BootNs) -> Vec<Effect> {
@@ -317,6 +347,7 @@ impl Collector {
     }
 
     fn flow_opened(&mut self, event: &FlowOpened, now: BootNs) -> Vec<Effect> {
+        self.notice_move(event, now);
         let process = self.process(event.process, event.uid, event.cgroup);
         let served = event.hook == Hook::Accepted;
         let flow = JudgedFlow {

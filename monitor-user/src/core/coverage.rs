@@ -178,6 +178,9 @@ impl Coverage {
 
     /// A bound of the collector was reached.
     pub fn limited(&mut self, limit: Limit, now: BootNs) {
+        if limit == Limit::Places {
+            return; // What is forgotten is looked for again.
+        }
         self.seen.insert(Gap::TableFull(limit), now);
     }
 

@@ -117,6 +117,12 @@ pub enum Event {
     SelfChecked(Box<SelfChecked>),
     /// The monitor took over from one that ran before it.
     Resumed(Box<Resumed>),
+    /// A cgroup was made, or found.
+    CgroupMade(CgroupMade),
+    /// What the host's files say of a container.
+    ContainerTold(ContainerTold),
+    /// Which build job a process is part of.
+    JobTold(JobTold),
 }
 
 /// See [`record::ProcessForked`].
@@ -216,6 +222,39 @@ pub struct FlowOpened {
     pub hook: Hook,
     /// First time this image goes to this remote.
     pub first: bool,
+}
+
+/// See [`record::CgroupHead`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CgroupMade {
+    /// When it was made, or looked for.
+    pub time: BootNs,
+    /// Its id.
+    pub cgroup: CgroupId,
+    /// Its path from the root of the hierarchy on; `None`: it was not found.
+    pub path: Option<String>,
+}
+
+/// See [`record::ContainerTold`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerTold {
+    /// When the files were read.
+    pub time: BootNs,
+    /// The container's cgroup.
+    pub cgroup: CgroupId,
+    /// What they say, by the names of [`super::place::Fact`].
+    pub facts: Vec<(String, String)>,
+}
+
+/// See [`record::JobTold`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobTold {
+    /// When the environment was read.
+    pub time: BootNs,
+    /// Which image asked.
+    pub process: ProcessKey,
+    /// The variables that were asked for and are there.
+    pub variables: Vec<(String, String)>,
 }
 
 /// How a flow was seen first.
@@ -561,6 +600,9 @@ impl Event {
             record::KIND_KERNEL_COUNTERS => decode_counters(time, bytes),
             record::KIND_SELF_CHECKED => decode_self_checked(time, bytes),
             record::KIND_RESUMED => decode_resumed(time, bytes),
+            record::KIND_CGROUP_MADE => decode_cgroup(time, bytes),
+            record::KIND_CONTAINER_TOLD => decode_container(time, bytes),
+            record::KIND_JOB_TOLD => decode_job(time, bytes),
             other => Err(DecodeError::UnknownKind(other)),
         }
     }
@@ -584,6 +626,9 @@ impl Event {
             Event::KernelCounters(event) => event.time,
             Event::SelfChecked(event) => event.time,
             Event::Resumed(event) => event.time,
+            Event::CgroupMade(event) => event.time,
+            Event::ContainerTold(event) => event.time,
+            Event::JobTold(event) => event.time,
         }
     }
 
@@ -606,6 +651,9 @@ impl Event {
             Event::KernelCounters(_) => "kernel_counters",
             Event::SelfChecked(_) => "self_checked",
             Event::Resumed(_) => "resumed",
+            Event::CgroupMade(_) => "cgroup_made",
+            Event::ContainerTold(_) => "container_told",
+            Event::JobTold(_) => "job_told",
         }
     }
 }
@@ -687,6 +735,50 @@ fn parts<const N: usize>(
         (*part, rest) = rest.split_at_checked(length).ok_or(mismatch)?;
     }
     Ok(parts)
+}
+
+fn decode_cgroup(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_CGROUP_MADE;
+    let (raw, tail) = prefix::<record::CgroupHead>(kind, bytes)?;
+    let [path] = parts(kind, tail, [raw.path_bytes])?;
+    let path = (!path.is_empty()).then(|| String::from_utf8_lossy(path).into_owned());
+    Ok(Event::CgroupMade(CgroupMade {
+        time,
+        cgroup: CgroupId(raw.cgroup_id),
+        path,
+    }))
+}
+
+fn decode_container(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_CONTAINER_TOLD;
+    let (raw, tail) = prefix::<record::ContainerTold>(kind, bytes)?;
+    let [facts] = parts(kind, tail, [raw.facts_bytes])?;
+    Ok(Event::ContainerTold(ContainerTold {
+        time,
+        cgroup: CgroupId(raw.cgroup_id),
+        facts: pairs(facts),
+    }))
+}
+
+fn decode_job(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_JOB_TOLD;
+    let (raw, tail) = prefix::<record::JobTold>(kind, bytes)?;
+    let [variables] = parts(kind, tail, [raw.facts_bytes])?;
+    Ok(Event::JobTold(JobTold {
+        time,
+        process: raw.process,
+        variables: pairs(variables),
+    }))
+}
+
+/// `b"name=web\0image=example:1\0"`. What has no `=` is left out.
+fn pairs(bytes: &[u8]) -> Vec<(String, String)> {
+    let pair = |pair: &[u8]| {
+        let text = String::from_utf8_lossy(pair);
+        let (name, value) = text.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    bytes.split(|&byte| byte == 0).filter_map(pair).collect()
 }
 
 /// `b"node\0bin\0usr\0"` → `/usr/bin/node`; `…/` in front if the root end is missing.

@@ -17,6 +17,7 @@ use super::event::{
     FlowOpened, FlowRedirected, Hook, Outcome, OverBudget, ProcessExecuted, ProcessExited,
     ProcessForked, Protocol, SocketCookie, SocketKind, SocketOpened,
 };
+use super::job::JobOf;
 use super::names::{NameEvidence, NameLimits, NameSource};
 use super::policy::PolicyConfig;
 use super::policy::judgement::{Judgement, Verdict};
@@ -281,6 +282,8 @@ pub fn stranger(exe: &str) -> ProcessView {
         uid: 1000,
         gid: 1000,
         cgroup: CgroupId(7),
+        place: None,
+        job: JobOf::NotAsked,
         origin: Origin::Executed,
         tool: None,
     }

@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 
 use super::attribute::Attribution;
 use super::event::{BootNs, CgroupId, ExeFile, ProcessExecuted, ProcessExited, ProcessForked};
+use super::job::JobOf;
+use super::place::Place;
 use super::report::{Limit, Origin, ParentView, ProcessView};
 
 /// How long an image stays after its end. Flow counters are drained every few seconds and the
@@ -28,6 +30,9 @@ pub const GRACE: Duration = Duration::from_secs(60);
 /// Stands for a user or group id that no record told: the kernel's own "no such id".
 pub const UNKNOWN_ID: u32 = u32::MAX;
 
+/// Ancestors that are asked about: a job's step is below a runner, a shell, some build tools.
+const ANCESTRY_MAX: usize = 32;
+
 /// Bytes of the digest that an entity id shows: 64 bits tell apart all processes of a fleet.
 const ENTITY_BYTES: usize = 8;
 
@@ -36,9 +41,9 @@ const ENTITY_BYTES: usize = 8;
 pub struct ProcessTable {
     boot_id: String,
     capacity: usize,
-    images: BTreeMap<Place, Image>,
+    images: BTreeMap<Slot, Image>,
     /// What is over, in the order in which it is forgotten.
-    ended: BTreeSet<(BootNs, Place)>,
+    ended: BTreeSet<(BootNs, Slot)>,
 }
 
 /// One program image.
@@ -52,15 +57,15 @@ struct Image {
 /// Where an image stands: by pid, then start, then exec, so that one range of the table holds
 /// everything that a pid ever was, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Slot {
     tgid: u32,
     start_ns: u64,
     exec_id: u32,
 }
 
-impl Place {
-    fn of(key: ProcessKey) -> Place {
-        Place {
+impl Slot {
+    fn of(key: ProcessKey) -> Slot {
+        Slot {
             tgid: key.tgid,
             start_ns: key.start_ns,
             exec_id: key.exec_id,
@@ -68,8 +73,8 @@ impl Place {
     }
 
     /// Before anything that has this pid.
-    fn first_of_pid(self) -> Place {
-        Place {
+    fn first_of_pid(self) -> Slot {
+        Slot {
             start_ns: 0,
             exec_id: 0,
             ..self
@@ -77,13 +82,13 @@ impl Place {
     }
 
     /// The process before its first exec.
-    fn first_of_process(self) -> Place {
-        Place { exec_id: 0, ..self }
+    fn first_of_process(self) -> Slot {
+        Slot { exec_id: 0, ..self }
     }
 
     /// The process after its last possible exec.
-    fn last_of_process(self) -> Place {
-        Place {
+    fn last_of_process(self) -> Slot {
+        Slot {
             exec_id: u32::MAX,
             ..self
         }
@@ -100,6 +105,19 @@ pub struct Lineage {
     pub ancestor_pid: u32,
     /// The process that forked the one that executes.
     pub parent: Option<ParentView>,
+}
+
+/// What is known of a new image besides its own record.
+#[derive(Clone, Debug)]
+pub struct Origination {
+    /// What it comes from.
+    pub lineage: Lineage,
+    /// The tool that it belongs to.
+    pub tool: Option<Attribution>,
+    /// Where it runs.
+    pub place: Option<Arc<Place>>,
+    /// The build job that it is part of; `None`: its ancestor's.
+    pub job: Option<JobOf>,
 }
 
 /// A view that was made, and the bound that was met when it was put into the table.
@@ -147,7 +165,7 @@ impl ProcessTable {
     /// one of the same process: its view's `key` then differs from `key`.
     #[must_use]
     pub fn find(&self, key: ProcessKey) -> Option<&Arc<ProcessView>> {
-        let place = Place::of(key);
+        let place = Slot::of(key);
         let newest = || self.newest_in(place.first_of_process()..=place.last_of_process());
         self.images
             .get(&place)
@@ -158,7 +176,7 @@ impl ProcessTable {
     /// Whether the process of `key`, whatever program it runs, is known to have ended.
     #[must_use]
     pub fn is_gone(&self, key: ProcessKey) -> bool {
-        let place = Place::of(key);
+        let place = Slot::of(key);
         self.newest_in(place.first_of_process()..=place.last_of_process())
             .is_some_and(|newest| newest.ended.is_some())
     }
@@ -179,6 +197,8 @@ impl ProcessTable {
             uid,
             gid: UNKNOWN_ID,
             cgroup,
+            place: None,
+            job: JobOf::NotAsked,
             origin: if key == ProcessKey::default() {
                 Origin::Kernel
             } else {
@@ -192,7 +212,7 @@ impl ProcessTable {
     /// to its parent's tool for the same reasons. `None` if the parent is unknown or the child
     /// was found running before its fork was told.
     pub fn forked(&mut self, event: &ProcessForked, now: BootNs) -> Option<Inserted> {
-        if self.images.contains_key(&Place::of(event.process)) {
+        if self.images.contains_key(&Slot::of(event.process)) {
             return None;
         }
         let parent = self.find(event.parent)?;
@@ -218,7 +238,7 @@ impl ProcessTable {
     /// it, or else, where those are unknown, the parent that the kernel names now.
     #[must_use]
     pub fn lineage(&self, event: &ProcessExecuted) -> Lineage {
-        let place = Place::of(event.process);
+        let place = Slot::of(event.process);
         if let Some(before) = self.newest_in(place.first_of_process()..place) {
             let parent = before.view.parent.clone();
             let forker = parent
@@ -249,13 +269,14 @@ impl ProcessTable {
     }
 
     /// A process became a new program image, or was found running one.
-    pub fn executed(
-        &mut self,
-        event: ProcessExecuted,
-        lineage: Lineage,
-        tool: Option<Attribution>,
-        now: BootNs,
-    ) -> Inserted {
+    pub fn executed(&mut self, event: ProcessExecuted, from: Origination, now: BootNs) -> Inserted {
+        let Origination {
+            lineage,
+            tool,
+            place,
+            job,
+        } = from;
+        let inherited = lineage.ancestor.map(|ancestor| ancestor.job.clone());
         let view = ProcessView {
             key: event.process,
             entity_id: self.entity_id(event.process),
@@ -268,6 +289,8 @@ impl ProcessTable {
             uid: event.uid,
             gid: event.gid,
             cgroup: event.cgroup,
+            place,
+            job: job.or(inherited).unwrap_or_default(),
             origin: if event.found {
                 Origin::Found
             } else {
@@ -281,9 +304,40 @@ impl ProcessTable {
     /// A process exited. Its last image, if any is known.
     pub fn exited(&mut self, event: &ProcessExited, now: BootNs) -> Option<Arc<ProcessView>> {
         let last = self.find(event.process).cloned();
-        let place = Place::of(event.process);
+        let place = Slot::of(event.process);
         self.end(place.first_of_process()..=place.last_of_process(), now);
         last
+    }
+
+    /// The image that `key` names and its ancestors, nearest first, as far as they are known.
+    #[must_use]
+    pub fn ancestry(&self, key: ProcessKey, parent: Option<ProcessKey>) -> Vec<ProcessKey> {
+        let mut ancestry = vec![key];
+        let mut next = parent;
+        while let Some(key) = next.filter(|_| ancestry.len() < ANCESTRY_MAX) {
+            ancestry.push(key);
+            let view = self.find(key);
+            next = view
+                .and_then(|view| view.parent.as_ref())
+                .map(|parent| parent.key);
+        }
+        ancestry
+    }
+
+    /// Changes what is known of an image. Views that were handed out stay as they are.
+    pub fn amend(&mut self, key: ProcessKey, change: impl FnOnce(&mut ProcessView)) {
+        if let Some(image) = self.images.get_mut(&Slot::of(key)) {
+            change(Arc::make_mut(&mut image.view));
+        }
+    }
+
+    /// More is known of a cgroup: tells it to all that are in it.
+    pub fn place_known(&mut self, cgroup: CgroupId, place: &Arc<Place>) {
+        for image in self.images.values_mut() {
+            if image.view.cgroup == cgroup && image.view.place.as_ref() != Some(place) {
+                Arc::make_mut(&mut image.view).place = Some(Arc::clone(place));
+            }
+        }
     }
 
     /// Forgets what ended longer than [`GRACE`] ago.
@@ -297,7 +351,7 @@ impl ProcessTable {
         }
     }
 
-    fn newest_in(&self, places: impl RangeBounds<Place>) -> Option<&Image> {
+    fn newest_in(&self, places: impl RangeBounds<Slot>) -> Option<&Image> {
         self.images
             .range(places)
             .next_back()
@@ -305,7 +359,7 @@ impl ProcessTable {
     }
 
     fn insert(&mut self, view: ProcessView, now: BootNs) -> Inserted {
-        let place = Place::of(view.key);
+        let place = Slot::of(view.key);
         let view = Arc::new(view);
         // A pid has one process at a time and a process one image: what stood here before is
         // over, even if the record that said so was lost.
@@ -326,7 +380,7 @@ impl ProcessTable {
         }
     }
 
-    fn end(&mut self, places: impl RangeBounds<Place>, now: BootNs) {
+    fn end(&mut self, places: impl RangeBounds<Slot>, now: BootNs) {
         for (place, image) in self.images.range_mut(places) {
             if image.ended.is_none() {
                 image.ended = Some(now);
@@ -379,12 +433,24 @@ mod tests {
         ProcessTable::new("a boot".to_owned(), 100)
     }
 
+    impl From<Lineage> for Origination {
+        fn from(lineage: Lineage) -> Self {
+            let (tool, place, job) = (None, None, None);
+            Origination {
+                lineage,
+                tool,
+                place,
+                job,
+            }
+        }
+    }
+
     impl ProcessTable {
         /// A process executes, attributed to no tool.
         fn exec(&mut self, key: ProcessKey, parent: ProcessKey, exe: &str, now: u64) -> Inserted {
             let event = executed(key, parent, &[exe]);
             let lineage = self.lineage(&event);
-            self.executed(event, lineage, None, at(now))
+            self.executed(event, Origination::from(lineage), at(now))
         }
     }
 
@@ -399,7 +465,13 @@ mod tests {
         let event = executed(image(1), image(0), &["/bin/claude", "-p"]);
         let lineage = table.lineage(&event);
         let claude = (*member("claude-code", Role::Main, true).tool.unwrap()).clone();
-        let parent = table.executed(event, lineage, Some(claude), at(1)).view;
+        let parent = {
+            let from = Origination {
+                tool: Some(claude),
+                ..Origination::from(lineage)
+            };
+            table.executed(event, from, at(1)).view
+        };
 
         let child = table
             .forked(&forked(image(2), image(1)), at(2))
@@ -428,7 +500,7 @@ mod tests {
         assert_eq!(lineage.parent.as_ref().unwrap().key, image(10));
 
         // The image before the exec is the ancestor of the next one, under the same pid.
-        table.executed(event, lineage, None, at(2));
+        table.executed(event, Origination::from(lineage), at(2));
         let event = executed(next(next(image(11))), image(1), &["/bin/true"]);
         let lineage = table.lineage(&event);
         assert_eq!(&*lineage.ancestor.unwrap().exe, "/bin/curl");

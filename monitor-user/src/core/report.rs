@@ -14,7 +14,9 @@ use super::coverage::Gap;
 use super::event::{
     BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie, SocketKind,
 };
+use super::job::JobOf;
 use super::names::NameEvidence;
+use super::place::Place;
 use super::policy::judgement::{Judgement, Verdict};
 
 /// One thing that happened, for metrics, alerts and the event log.
@@ -46,6 +48,41 @@ pub enum Effect {
     Dns(DnsOutcome),
 }
 
+/// What the core would like to know of the host before it looks at an event. The answer is an
+/// event of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// Which path this cgroup has.
+    Cgroup(CgroupId),
+    /// What is known of the container that this cgroup is.
+    Container {
+        /// Its cgroup.
+        cgroup: CgroupId,
+        /// Its id, as the cgroup's path tells it.
+        id: Arc<str>,
+    },
+    /// Which build job this image is part of.
+    Job {
+        /// The image.
+        process: ProcessKey,
+        /// It and its ancestors, nearest first.
+        ancestry: Vec<ProcessKey>,
+    },
+}
+
+/// What became of questions since the last look. See `telltale_host_facts_total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FactCounts {
+    /// Answered, with something to say.
+    pub found: u64,
+    /// Answered: nothing is known.
+    pub none: u64,
+    /// Answered, but a file was not as it should be.
+    pub malformed: u64,
+    /// Not asked, because the host did not answer earlier questions in time.
+    pub skipped: u64,
+}
+
 /// What a process is, as far as the world is told. Shared, never changed after it is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessView {
@@ -71,6 +108,10 @@ pub struct ProcessView {
     pub gid: u32,
     /// Cgroup.
     pub cgroup: CgroupId,
+    /// What is known of that cgroup.
+    pub place: Option<Arc<Place>>,
+    /// The build job that it is part of.
+    pub job: JobOf,
     /// How the monitor knows of it.
     pub origin: Origin,
     /// The AI tool it belongs to, with the evidence; `None` if to none.
@@ -371,6 +412,8 @@ pub enum Limit {
     Told,
     /// The table of who is whose client on this host is full: some flows lack their `via`.
     Clients,
+    /// The table of cgroups is full: some are looked for again.
+    Places,
 }
 
 impl Limit {
@@ -387,6 +430,7 @@ impl Limit {
             Limit::Scripts => "scripts",
             Limit::Told => "told",
             Limit::Clients => "clients",
+            Limit::Places => "places",
         }
     }
 }

@@ -170,6 +170,7 @@ pub(super) struct Line {
     pub(super) events: Counter<1>,
     pub(super) decode_errors: Counter<1>,
     pub(super) limited: Counter<1>,
+    pub(super) host_facts: Counter<1>,
     pub(super) table_entries: Gauge<1>,
     pub(super) table_capacity: Gauge<1>,
 }
@@ -193,6 +194,12 @@ impl Line {
                 "Times that a table was full: an entry was evicted or refused.",
                 [LIMITED_TABLE],
             )?,
+            host_facts: define.counter(
+                "telltale_host_facts_total",
+                "Questions to the host about cgroups, containers and build jobs: answered, nothing \
+                 known, a file was not as it should be, or not asked as the host was slow.",
+                [FACT_OUTCOME],
+            )?,
             table_entries: define.gauge(
                 "telltale_table_entries",
                 "Entries in a table of the collector.",
@@ -204,6 +211,9 @@ impl Line {
                 [TABLE],
             )?,
         };
+        for outcome in FACT_OUTCOMES {
+            line.host_facts.add([outcome], 0);
+        }
         for reason in DECODE_ERRORS {
             line.decode_errors.add([reason], 0);
         }

@@ -44,7 +44,7 @@ pub const DECODE_ERRORS: [&str; 4] = [
     "unknown_value",
 ];
 /// All bounds of the collector.
-pub const LIMITS: [Limit; 9] = [
+pub const LIMITS: [Limit; 10] = [
     Limit::Processes,
     Limit::Flows,
     Limit::Names,
@@ -54,6 +54,7 @@ pub const LIMITS: [Limit; 9] = [
     Limit::Scripts,
     Limit::Told,
     Limit::Clients,
+    Limit::Places,
 ];
 /// All outcomes of DNS messages.
 pub const DNS_OUTCOMES: [DnsOutcome; 5] = [
@@ -162,8 +163,12 @@ pub const DECODE_REASON: Label = Label::new(
 pub const LIMITED_TABLE: Label = Label::new(
     "table",
     "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `scripts`, `told`, `clients`, \
-             `running_processes`",
+             `places`, `running_processes`",
 );
+/// Values of [`FACT_OUTCOME`].
+pub const FACT_OUTCOMES: [&str; 4] = ["found", "none", "malformed", "skipped"];
+/// What became of a question about the host.
+pub const FACT_OUTCOME: Label = Label::new("outcome", "`found`, `none`, `malformed`, `skipped`");
 /// Table of the collector.
 pub const TABLE: Label = Label::new("table", "tables of this build");
 /// Output.
@@ -225,6 +230,7 @@ mod tests {
         check(DNS_OUTCOME, &DNS_OUTCOMES.map(DnsOutcome::name));
         check(DECODE_REASON, &DECODE_ERRORS);
         check(WEB_REFUSAL, &WebRefusal::ALL.map(WebRefusal::name));
+        check(FACT_OUTCOME, &FACT_OUTCOMES);
         let tables = LIMITS.map(Limit::name);
         check(LIMITED_TABLE, &[&tables[..], &[RUNNING_TABLE]].concat());
     }

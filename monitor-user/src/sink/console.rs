@@ -219,10 +219,27 @@ fn row(
     let role = role.map_or("-", Role::name);
     let time = time_of_day(time, clock);
     format!(
-        "{time}  {action:<8} {:<26} {role:<15} {:>7}  {what}",
+        "{time}  {action:<8} {:<26} {role:<15} {:>7}  {what}{}",
         clean(&who),
-        process.key.tgid
+        process.key.tgid,
+        clean(&whereabouts(process)),
     )
+}
+
+/// ` [docker web-1] [gitlab acme/app, run 7]`: where it runs, if that is not the host itself.
+fn whereabouts(process: &ProcessView) -> String {
+    let container = process
+        .place
+        .as_ref()
+        .and_then(|place| place.container.as_ref());
+    let mut text = String::new();
+    if let Some(container) = container {
+        text.push_str(&format!(" [{container}]"));
+    }
+    if let Some(job) = process.job.job() {
+        text.push_str(&format!(" [{job}]"));
+    }
+    text
 }
 
 /// `09:32:00Z`.

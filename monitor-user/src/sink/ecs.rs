@@ -6,6 +6,7 @@
 
 mod fill;
 pub mod known;
+mod place;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -39,6 +40,10 @@ pub struct Line<'a> {
     rule: Option<Rule>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gen_ai: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orchestrator: Option<&'a RawValue>,
     telltale: Telltale<'a>,
 }
 
@@ -188,6 +193,12 @@ struct Telltale<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Part<'a, ProcessExtras>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<EndpointFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<NameFields<'a>>,
@@ -249,6 +260,83 @@ struct EvidenceFields<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ContainerFields<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<ImageFields<'a>>,
+}
+
+#[derive(Serialize)]
+struct ImageFields<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Orchestrator<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    resource: Resource<'a>,
+}
+
+/// The pod.
+#[derive(Serialize)]
+struct Resource<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct CgroupFields<'a> {
+    /// From the root of the hierarchy on.
+    path: &'a str,
+}
+
+/// The systemd unit.
+#[derive(Serialize)]
+struct UnitFields<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slice: Option<&'a str>,
+    /// Whose systemd runs it, if not the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Id>,
+}
+
+/// The build job.
+#[derive(Serialize)]
+struct JobFields<'a> {
+    provider: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<IdOf<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    /// Variables that the operator added.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    variables: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+struct IdOf<'a> {
+    id: &'a str,
 }
 
 #[derive(Serialize)]

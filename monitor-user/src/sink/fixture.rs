@@ -21,6 +21,7 @@ use crate::core::catalog::Tool;
 use crate::core::event::{
     BootNs, CgroupId, Endpoint, ExeFile, Hook, Outcome, Protocol, SocketCookie, SocketKind,
 };
+use crate::core::job::JobOf;
 use crate::core::names::{NameEvidence, NameSource};
 use crate::core::policy::judgement::{Judgement, Verdict};
 use crate::core::report::{
@@ -75,6 +76,8 @@ pub fn process(pid: u32) -> ProcessView {
         uid: 1000,
         gid: 1000,
         cgroup: CgroupId(4242),
+        place: None,
+        job: JobOf::NotAsked,
         origin: Origin::Executed,
         tool: Some(Arc::new(attribution("claude-code", Role::Main))),
     }

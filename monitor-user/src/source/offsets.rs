@@ -5,7 +5,7 @@
 use super::btf::{Btf, BtfError};
 
 /// `(global, struct, field path)`.
-const FIELDS: [(&str, &str, &str); 53] = [
+const FIELDS: [(&str, &str, &str); 55] = [
     ("TASK_PID", "task_struct", "pid"),
     ("TASK_TGID", "task_struct", "tgid"),
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
@@ -28,6 +28,8 @@ const FIELDS: [(&str, &str, &str); 53] = [
     ("NET_NS_INUM", "net", "ns.inum"),
     ("CSS_SET_DFL_CGRP", "css_set", "dfl_cgrp"),
     ("CGROUP_KN", "cgroup", "kn"),
+    ("CGROUP_ROOT", "cgroup", "root"),
+    ("CGROUP_ROOT_HIERARCHY_ID", "cgroup_root", "hierarchy_id"),
     ("KERNFS_NODE_ID", "kernfs_node", "id"),
     ("MM_ARG_START", "mm_struct", "arg_start"),
     ("MM_ARG_END", "mm_struct", "arg_end"),

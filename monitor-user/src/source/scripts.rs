@@ -16,9 +16,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use monitor_common::flow::ProcessKey;
 use monitor_common::limits::{SCRIPT_BYTES, VERSION_BYTES};
@@ -26,14 +24,11 @@ use monitor_common::record::{EXEC_ARGS_TRUNCATED, KIND_PROCESS_EXECUTED, Process
 use serde::Deserialize;
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::asker::Asker;
 use crate::core::catalog::program::{is_interpreter, npm_package, script_argument};
 use crate::core::event::Event;
 use crate::host::HostRoot;
 use crate::host::tree::Tree;
-
-/// Questions that may wait for the thread: more than a host can ask between two polls, and the
-/// interpreters that run on a large host when the monitor starts.
-const QUESTIONS_MAX: usize = 4096;
 
 /// Longest `package.json` that is read: they have a few KiB, and anyone can write a longer one.
 const PACKAGE_BYTES_MAX: usize = 256 << 10;
@@ -43,14 +38,9 @@ const PACKAGES: &[u8] = b"node_modules";
 
 /// Looks up scripts for the records of one stream.
 pub struct Scripts {
-    questions: SyncSender<Question>,
-    answers: Receiver<(ProcessKey, Found)>,
+    asker: Asker<Question, (ProcessKey, Found)>,
     /// Records that were asked about and not completed yet, with the answer once it is there.
     asked: HashMap<ProcessKey, Option<Found>>,
-    /// Questions without an answer, those of completed records included.
-    open: usize,
-    /// An answer did not come in time: nothing is asked before the thread has caught up.
-    behind: bool,
     skipped: u64,
 }
 
@@ -93,18 +83,12 @@ impl Scripts {
     }
 
     fn answered_by(answer: impl Fn(&Question) -> Found + Send + 'static) -> io::Result<Scripts> {
-        let (questions, asked) = sync_channel(QUESTIONS_MAX);
-        let (answered, answers) = channel();
-        // Never joined: where a file system hangs, the thread may never end.
-        thread::Builder::new()
-            .name("scripts".to_owned())
-            .spawn(move || serve(&asked, &answered, answer))?;
+        let asker = Asker::start("scripts", move |question: Question| {
+            (question.process, answer(&question))
+        })?;
         Ok(Scripts {
-            questions,
-            answers,
+            asker,
             asked: HashMap::new(),
-            open: 0,
-            behind: false,
             skipped: 0,
         })
     }
@@ -115,30 +99,22 @@ impl Scripts {
             return;
         };
         let process = question.process;
-        if self.behind || self.questions.try_send(question).is_err() {
+        if self.asker.ask(question) {
+            self.asked.entry(process).or_default();
+        } else {
             self.skipped += 1;
-            return;
         }
-        self.asked.entry(process).or_default();
-        self.open += 1;
     }
 
     /// Waits until everything is answered, `limit` at most. If that is not enough, the questions
     /// of later records are skipped until the thread has caught up, and this no longer waits.
     pub fn wait(&mut self, limit: Duration) {
-        let end = Instant::now() + if self.behind { Duration::ZERO } else { limit };
-        while self.open > 0 {
-            let left = end.saturating_duration_since(Instant::now());
-            let Ok((process, found)) = self.answers.recv_timeout(left) else {
-                self.behind = true;
-                return;
-            };
-            self.open -= 1;
-            if let Some(answer) = self.asked.get_mut(&process) {
+        let asked = &mut self.asked;
+        self.asker.wait(limit, |(process, found)| {
+            if let Some(answer) = asked.get_mut(&process) {
                 *answer = Some(found);
             }
-        }
-        self.behind = false;
+        });
     }
 
     /// The record with what was found out about it.
@@ -155,19 +131,6 @@ impl Scripts {
     /// too much to do.
     pub fn take_skipped(&mut self) -> u64 {
         std::mem::take(&mut self.skipped)
-    }
-}
-
-/// The thread: answers until nobody asks any more.
-fn serve(
-    questions: &Receiver<Question>,
-    answers: &Sender<(ProcessKey, Found)>,
-    answer: impl Fn(&Question) -> Found,
-) {
-    for question in questions {
-        if answers.send((question.process, answer(&question))).is_err() {
-            return;
-        }
     }
 }
 
@@ -311,7 +274,11 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
+    use std::time::Instant;
 
+    use super::super::asker::QUESTIONS_MAX;
     use super::*;
 
     /// The mount namespace of the monitor in the tests.
@@ -614,7 +581,7 @@ mod tests {
         assert_eq!(scripts.take_skipped(), 0);
         // The file system is back: the late answer is of no use, the next one is.
         release.send(()).unwrap();
-        while scripts.behind {
+        while scripts.asker.is_behind() {
             thread::sleep(Duration::from_millis(1));
             scripts.wait(PATIENCE);
         }
@@ -643,6 +610,6 @@ mod tests {
         assert!((1..=2).contains(&scripts.take_skipped()));
         drop(release); // The rest is answered at once.
         scripts.wait(PATIENCE);
-        assert_eq!(scripts.open, 0);
+        assert_eq!(scripts.asker.open(), 0);
     }
 }

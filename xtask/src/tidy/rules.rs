@@ -111,7 +111,9 @@ pub const CORE_ORDER: [&[&str]; 9] = [
     &["wire"],
     &["claim", "fair"],
     &["event"],
-    &["names", "catalog", "clients", "coverage", "told", "sample"],
+    &[
+        "names", "catalog", "clients", "coverage", "told", "sample", "place", "job",
+    ],
     &["attribute"],
     &["process", "policy"],
     &["flow"],

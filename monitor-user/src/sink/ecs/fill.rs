@@ -179,6 +179,8 @@ fn line<'a>(
         network: None,
         rule: None,
         gen_ai: None,
+        container: None,
+        orchestrator: None,
         telltale: Telltale::default(),
     }
 }
@@ -343,6 +345,11 @@ fn set_process<'a>(line: &mut Line<'a>, known: &'a Rendered) {
     line.process.get_or_insert(Part::Rendered(&known.process));
     line.user = Some(&known.user);
     own.process.get_or_insert(Part::Rendered(&known.extras));
+    line.container = known.container.as_deref();
+    line.orchestrator = known.orchestrator.as_deref();
+    own.cgroup = known.cgroup.as_deref();
+    own.unit = known.unit.as_deref();
+    own.job = known.job.as_deref();
     if let Some(known) = &known.tool {
         line.gen_ai = Some(&known.gen_ai);
         own.tool.get_or_insert(Part::Rendered(&known.tool));

@@ -11,7 +11,7 @@ use monitor_common::flow::ProcessKey;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::fill;
+use super::{fill, place};
 use crate::clock::WallClock;
 use crate::core::report::ProcessView;
 use crate::sink::{HostInfo, json};
@@ -57,6 +57,11 @@ pub struct Rendered {
     pub(super) user: Box<RawValue>,
     pub(super) extras: Box<RawValue>,
     pub(super) tool: Option<RenderedTool>,
+    pub(super) container: Option<Box<RawValue>>,
+    pub(super) orchestrator: Option<Box<RawValue>>,
+    pub(super) cgroup: Option<Box<RawValue>>,
+    pub(super) unit: Option<Box<RawValue>>,
+    pub(super) job: Option<Box<RawValue>>,
 }
 
 /// The parts of a line that the image's tool decides.
@@ -87,7 +92,19 @@ impl KnownProcesses {
 
 impl Rendered {
     fn new(view: &ProcessView, clock: &WallClock) -> Self {
+        let place = view.place.as_deref();
         Rendered {
+            container: place
+                .and_then(|place| place.container.as_ref())
+                .map(|container| rendered(&place::container(container))),
+            orchestrator: place
+                .and_then(|place| place.pod.as_ref())
+                .map(|pod| rendered(&place::orchestrator(pod))),
+            cgroup: place.map(|place| rendered(&place::cgroup(place))),
+            unit: place
+                .and_then(|place| place.unit.as_ref())
+                .map(|unit| rendered(&place::unit(unit))),
+            job: view.job.job().map(|job| rendered(&place::job(job))),
             process: rendered(&fill::process(view, clock)),
             user: rendered(&fill::user(view)),
             extras: rendered(&fill::extras(view)),

@@ -56,6 +56,7 @@ const HOOKS: [(Hook, Need); program::PROGRAMS.len()] = [
     (Hook::Tracepoint("sock_send_length"), Need::Since(6, 3)),
     (Hook::Iterator("task"), Need::Required),
     (Hook::Iterator("task_file"), Need::Since(5, 11)),
+    (Hook::Tracepoint("cgroup_mkdir"), Need::Since(5, 10)),
 ];
 
 /// Name, hook and need of every program.
