@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -429,4 +429,47 @@ fn an_alert_survives_a_kill_while_its_receiver_is_away() {
         metrics.sum("telltale_sink_queue_length", &[("sink", "webhook-1")]) == Some(0.0)
     });
     assert_eq!(metrics.sum("telltale_sink_dropped_total", &[]), Some(0.0));
+}
+
+/// A file below `deploy/`.
+fn deployed(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(path)
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{said}{told}");
+    said
+}
+
+#[test]
+fn the_rules_of_prometheus_fire_when_they_should() {
+    binary::require("promtool", "prometheus");
+    let rules = deployed("prometheus/telltale.rules.yml");
+    let mut check = Command::new("promtool");
+    succeeds(
+        check
+            .args(["check", "rules", "--lint=all", "--lint-fatal"])
+            .arg(rules),
+    );
+    let tests = deployed("prometheus/telltale.rules.test.yml");
+    succeeds(Command::new("promtool").args(["test", "rules"]).arg(tests));
+}
+
+#[test]
+fn the_demo_pages_within_its_limit() {
+    let _scene = Scene::new(); // For the turn: no other monitor has the host for itself.
+    binary::require("curl", "curl");
+    let mut demo = Command::new("setpriv");
+    demo.args(["--pdeathsig", "TERM"])
+        .arg(deployed("demo/demo.py"));
+    let said = succeeds(demo.arg("--telltale").arg(binary::telltale()));
+    for alert in ["banned-tool", "unexpected-endpoint", "TelltaleBannedTool"] {
+        assert!(said.contains(alert), "{said}");
+    }
 }

@@ -13,12 +13,13 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// A program that the tests run, and the Debian package that has it.
-const NEEDED: [(&str, &str); 12] = [
+const NEEDED: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
     ("ps", "procps"),
     ("node", "nodejs"),
+    ("curl", "curl"),
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("curl", "curl"),
