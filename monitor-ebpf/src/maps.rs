@@ -147,6 +147,10 @@ pub struct ExecScratch {
     pub tail: [u8; EXEC_PATH_ROOM + limits::ARGS_BYTES],
 }
 
+/// TCP: packets of a server that speaks before its client, after which the client's first words are
+/// still waited for. A greeting has one or two; each costs as much as a sampled packet.
+const GREETING_PACKETS: u32 = 16;
+
 /// Value of [`SOCKETS`].
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -171,7 +175,8 @@ pub struct Socket {
     pub sent: Sampled,
     /// The same of what it received.
     pub received: Sampled,
-    /// TCP: answers of the server after which the client may still name its target.
+    /// TCP: packets of the server after which the client may still name its target. A server that
+    /// speaks first must not blind us to what the client says then.
     pub answers_left: u32,
     /// Zero.
     pub reserved: u32,
@@ -221,7 +226,7 @@ impl Socket {
             flags: 0,
             sent: Sampled::NOTHING,
             received: Sampled::NOTHING,
-            answers_left: 0,
+            answers_left: GREETING_PACKETS,
             reserved: 0,
         }
     }

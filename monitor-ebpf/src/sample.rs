@@ -4,7 +4,7 @@
 //! the payload ring, booked by `HOOK_SAMPLE`, `HOOK_DNS_EGRESS` and `HOOK_DNS_INGRESS`. Nothing is
 //! parsed here but lengths; user space looks for names in the samples and keeps nothing else.
 //!
-//! Of TCP, the client's first flight is sampled: what it sends until the server answers. After
+//! Of TCP, the client's first flight is sampled: what it sends until the server answers it. After
 //! that a packet costs one look-up in its socket again. Of UDP, the first datagrams are sampled.
 //! Of conversations with a resolver, both directions are.
 
