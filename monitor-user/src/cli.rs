@@ -135,6 +135,9 @@ pub struct PolicyArgs {
     /// `services/*.toml`
     #[arg(long, value_name = "DIR", value_parser = values::path)]
     pub catalog: Option<PathBuf>,
+    /// Policy file, instead of the config's
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub policy: Option<PathBuf>,
     /// Tool that must neither run nor connect, besides the config's; may be repeated
     #[arg(long, value_name = "TOOL", value_parser = values::tool_id)]
     pub banned: Vec<String>,
@@ -224,6 +227,7 @@ fn flags(policy: &PolicyArgs, events: &EventsArgs) -> Flags {
         events: events.events.clone(),
         events_scope: events.events_scope,
         catalog: policy.catalog.clone(),
+        policy: policy.policy.clone(),
         banned: policy.banned.clone(),
         ..Flags::default()
     }
@@ -288,7 +292,7 @@ mod tests {
         let Command::Run(args) = command(
             "telltale run --config c.toml --web.listen-address 127.0.0.1:1 \
              --web.listen-address [::1]:2 --web.telemetry-path /m --web.config.file w --events - --events-scope all \
-             --record r.ndjson --pin p --catalog dir --banned a --banned b -q",
+             --record r.ndjson --pin p --catalog dir --policy p.toml --banned a --banned b -q",
         ) else {
             panic!("not run")
         };
@@ -306,6 +310,7 @@ mod tests {
                 events: Some(Destination::Stdout),
                 events_scope: Some(EventsScope::All),
                 catalog: Some(PathBuf::from("dir")),
+                policy: Some(PathBuf::from("p.toml")),
                 banned: vec!["a".to_owned(), "b".to_owned()],
                 pin: Some(PathBuf::from("p")),
             }

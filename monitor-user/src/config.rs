@@ -7,6 +7,7 @@
 //! - [`fields`]: takes keys out of the file; what is left over is unknown.
 //! - [`values`]: text → typed value, for the file and for flags alike.
 //! - [`file`]: reads the file, or refuses it.
+//! - [`policy`]: the policy file, which has its own keys.
 //! - [`error`]: what can be wrong.
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub mod error;
 pub mod fields;
 pub mod file;
 pub mod keys;
+pub mod policy;
 pub mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use self::error::{ConfigError, Place, Problem};
+use self::error::{ConfigError, Place};
 use self::fields::{Fields, Reader};
 
 /// Everything that can be configured.
@@ -33,6 +35,8 @@ pub struct Config {
     pub web: Web,
     /// The event log.
     pub events: Events,
+    /// The policy file, if there is one.
+    pub policy: Option<PathBuf>,
     /// Tools that must not run, each once.
     pub banned: Vec<BannedTool>,
     /// Folder of the catalog; `None` is the built-in one.
@@ -207,6 +211,8 @@ pub struct Flags {
     pub events_scope: Option<EventsScope>,
     /// `--catalog`.
     pub catalog: Option<PathBuf>,
+    /// `--policy`.
+    pub policy: Option<PathBuf>,
     /// `--banned`.
     pub banned: Vec<String>,
     /// `--pin`.
@@ -216,7 +222,7 @@ pub struct Flags {
 impl Default for Config {
     /// What holds without a file and without flags.
     fn default() -> Self {
-        let mut reader = Reader::new(Path::new(""), "");
+        let mut reader = Reader::new(Path::new(""), "", &keys::VOCABULARY);
         reader.document(read)
     }
 }
@@ -240,31 +246,10 @@ impl Config {
     ///
     /// [`ConfigError::Invalid`] if the text holds mistakes.
     pub fn parse(path: &Path, text: &str, flags: &Flags) -> Result<Config, ConfigError> {
-        let mut reader = Reader::new(path, text);
+        let mut reader = Reader::new(path, text, &keys::VOCABULARY);
         let config = reader.document(read);
         reader.finish()?;
         Ok(config.overridden_by(flags))
-    }
-
-    /// Finds banned tools that the catalog does not know: a ban with a typing mistake is none.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Invalid`] with each of them, and the most similar tool of `known`.
-    pub fn check_banned(&self, known: &[&str]) -> Result<(), ConfigError> {
-        let unknown = self
-            .banned
-            .iter()
-            .filter(|banned| !known.contains(&&*banned.tool));
-        let problems = unknown.map(|banned| Problem {
-            place: banned.place.clone(),
-            subject: format!("banned tool {:?}", banned.tool),
-            fault: match keys::most_similar(&banned.tool, known.iter().copied()) {
-                Some(tool) => format!("not in the catalog; did you mean {tool:?}?"),
-                None => "not in the catalog; `telltale catalog list` shows what is".to_owned(),
-            },
-        });
-        error::none_or(problems.collect(), 0)
     }
 
     fn overridden_by(mut self, flags: &Flags) -> Config {
@@ -291,6 +276,9 @@ impl Config {
         if flags.pin.is_some() {
             self.pin.clone_from(&flags.pin);
         }
+        if flags.policy.is_some() {
+            self.policy.clone_from(&flags.policy);
+        }
         // A ban in the file must not be lifted because one more was typed.
         for tool in &flags.banned {
             if !self.banned.iter().any(|banned| banned.tool == *tool) {
@@ -308,10 +296,12 @@ impl Config {
 /// The whole file, section by section. A key that cannot be used keeps its default here, and
 /// its problem with the reader.
 fn read(file: &mut Fields) -> Config {
+    let (policy, banned) = file.section(&keys::POLICY, read_policy);
     Config {
         web: file.section(&keys::WEB, read_web),
         events: file.section(&keys::EVENTS, read_events),
-        banned: file.section(&keys::POLICY, read_policy),
+        policy,
+        banned,
         catalog: file.section(&keys::CATALOG, |catalog| {
             catalog.text(&keys::CATALOG_DIRECTORY)
         }),
@@ -339,12 +329,13 @@ fn read_events(events: &mut Fields) -> Events {
     }
 }
 
-fn read_policy(policy: &mut Fields) -> Vec<BannedTool> {
+fn read_policy(policy: &mut Fields) -> (Option<PathBuf>, Vec<BannedTool>) {
+    let file = policy.text(&keys::POLICY_FILE);
     let banned = policy.list(&keys::POLICY_BANNED);
-    banned
+    let banned = banned
         .into_iter()
-        .map(|(place, tool)| BannedTool { tool, place })
-        .collect()
+        .map(|(place, tool)| BannedTool { tool, place });
+    (file, banned.collect())
 }
 
 fn read_jobs(jobs: &mut Fields) -> Jobs {
@@ -442,6 +433,7 @@ mod tests {
                 destination: None,
                 scope: EventsScope::Tools,
             },
+            policy: None,
             banned: Vec::new(),
             catalog: None,
             jobs: Jobs {
@@ -473,7 +465,7 @@ mod tests {
 
     const EVERYTHING: &str = r#"
         web = { listen_addresses = ["0.0.0.0:0", "[::1]:9100"], telemetry_path = "/m", config_file = "w.yml" }
-        policy.banned = ["qoder-cli", "claude-code"]
+        policy = { file = "p.toml", banned = ["qoder-cli", "claude-code"] }
         resolvers.addresses = ["192.0.2.53"]
         kernel.pin = "/pins"
         [events]
@@ -533,6 +525,7 @@ mod tests {
                 destination: Some(Destination::Stdout),
                 scope: EventsScope::All,
             },
+            policy: Some(PathBuf::from("p.toml")),
             banned: Vec::new(),
             catalog: Some(PathBuf::from("catalog")),
             jobs: Jobs {
@@ -589,6 +582,7 @@ mod tests {
             events: Some(Destination::File(PathBuf::from("typed"))),
             events_scope: Some(EventsScope::Tools),
             catalog: Some(PathBuf::from("typed")),
+            policy: Some(PathBuf::from("typed")),
             banned: vec!["codex-cli".to_owned(), "qoder-cli".to_owned()],
             pin: Some(PathBuf::from("typed")),
         };
@@ -600,6 +594,7 @@ mod tests {
         assert_eq!(config.events.scope, EventsScope::Tools);
         assert_eq!(config.catalog, flags.catalog);
         assert_eq!(config.pin, flags.pin);
+        assert_eq!(config.policy, flags.policy);
         assert_eq!(banned(&config), ["qoder-cli", "claude-code", "codex-cli"]);
     }
 
@@ -607,31 +602,6 @@ mod tests {
     fn a_byte_order_mark_and_crlf_are_text_too() {
         let config = parse("\u{feff}[events]\r\nscope = \"all\"\r\n", &Flags::default());
         assert_eq!(config.events.scope, EventsScope::All);
-    }
-
-    #[test]
-    fn banned_tools_must_be_in_the_catalog() {
-        let flags = Flags {
-            banned: vec!["zzz".to_owned()],
-            ..Flags::default()
-        };
-        let text = "[policy]\nbanned = [\"codex-cli\", \"claude-cod\"]\n";
-        let config = parse(text, &flags);
-        let error = config
-            .check_banned(&["claude-code", "codex-cli"])
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "telltale.toml:2:24: banned tool \"claude-cod\": not in the catalog; \
-             did you mean \"claude-code\"?\n\
-             --banned: banned tool \"zzz\": not in the catalog; \
-             `telltale catalog list` shows what is"
-        );
-        assert!(
-            config
-                .check_banned(&["claude-cod", "codex-cli", "zzz"])
-                .is_ok()
-        );
     }
 
     /// Every `tests/config/invalid-*.toml` is refused, in the words of `tests/config/messages.txt`.

@@ -16,9 +16,13 @@ pub mod procfs;
 pub mod resolvers;
 pub mod tree;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+
+/// More than any host has users of its own, at some 60 bytes each.
+const PASSWD_BYTES_MAX: usize = 4 << 20;
 
 /// Longest one-line file of `/proc` or `/sys` read here; a page is what the kernel gives at most.
 const LINE_BYTES_MAX: usize = 4096;
@@ -107,6 +111,21 @@ impl HostRoot {
     /// [`HostError`] if `/proc` is not mounted.
     pub fn hostname(&self) -> Result<String, HostError> {
         self.read_line("proc/sys/kernel/hostname", "host name")
+    }
+
+    /// Ids of the users in `/etc/passwd`, by their names. Users of directories are not in it.
+    #[must_use]
+    pub fn users(&self) -> BTreeMap<String, u32> {
+        let bytes = self
+            .read_prefix("etc/passwd", PASSWD_BYTES_MAX)
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let user = |line: &str| {
+            let mut fields = line.split(':');
+            let (name, id) = (fields.next()?, fields.nth(1)?);
+            Some((name.to_owned(), id.parse().ok()?))
+        };
+        text.lines().filter_map(user).collect()
     }
 
     /// Release of the running kernel, as `uname -r` prints it.

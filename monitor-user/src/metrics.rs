@@ -11,6 +11,7 @@
 //!
 //! - [`traffic`]: who talks to whom, and under which names.
 //! - [`tools`]: which tools run.
+//! - [`policy`]: by which policy is judged.
 //! - [`alerts`]: what a person should look at.
 //! - [`health`]: whether everything was seen.
 //! - [`outputs`]: what the outputs did.
@@ -27,6 +28,7 @@ mod fixture;
 mod health;
 mod labels;
 pub mod outputs;
+mod policy;
 mod tools;
 pub mod traffic;
 
@@ -38,6 +40,7 @@ use prometheus::proto::{LabelPair, Metric, MetricType};
 use crate::clock::WallClock;
 use crate::core::attribute::Role;
 use crate::core::event::{BootNs, DecodeError, Protocol};
+use crate::core::policy::Policy;
 use crate::core::policy::judgement::Judgement;
 use crate::core::report::{
     Effect, FactCounts, FlowAction, FlowReport, FlowsCounted, Origin, OverBudgetReport,
@@ -93,6 +96,7 @@ pub struct Metrics {
     tools: BTreeSet<String>,
     traffic: Traffic,
     processes: Processes,
+    policy: policy::Policy,
     alerts: Alerts,
     names: Names,
     coverage: Coverage,
@@ -117,6 +121,7 @@ impl Metrics {
         let mut define = Definer::new(INTRODUCTION);
         let traffic = Traffic::define(&mut define)?;
         let processes = Processes::define(&mut define)?;
+        let policy = policy::Policy::define(&mut define)?;
         let alerts = Alerts::define(&mut define)?;
         let names = Names::define(&mut define)?;
         let coverage = Coverage::define(&mut define)?;
@@ -132,6 +137,7 @@ impl Metrics {
             tools,
             traffic,
             processes,
+            policy,
             alerts,
             names,
             coverage,
@@ -140,6 +146,11 @@ impl Metrics {
             outputs,
             web,
         })
+    }
+
+    /// Says by which policy and catalog is judged from now on.
+    pub fn set_policy(&self, policy: &Policy, catalog_digest: &str) {
+        self.alerts.show(self.policy.set(policy, catalog_digest));
     }
 
     /// Counts one effect. `clock` turns its boot time into the time of `_timestamp_seconds`.
@@ -287,6 +298,7 @@ impl Metrics {
     fn process_started(&self, event: &ProcessStarted, clock: &WallClock) {
         let process = &event.process;
         let (tool, role) = self.who(process);
+        self.policy.decided(&event.judgement);
         if process.origin != Origin::Found {
             self.processes.started.increment([tool, role]);
         }
@@ -306,6 +318,7 @@ impl Metrics {
         self.seen(tool, report.time, clock);
         match &report.action {
             FlowAction::Opened { .. } => {
+                self.policy.decided(&report.judgement);
                 let purpose = purpose_label(report.judgement.purpose.as_deref());
                 let verdict = report.judgement.verdict.name();
                 let transport = report.remote.protocol.name();

@@ -173,7 +173,9 @@ pub async fn run(
                 }
             }
             _ = sweep.tick() => {
-                line.sinks.clock = WallClock { offset_ns: clock::wall_offset_ns() };
+                let offset_ns = clock::wall_offset_ns();
+                line.sinks.clock = WallClock { offset_ns };
+                line.collector.set_wall_offset(offset_ns);
                 line.sinks.metrics.set_map("flows", live.flows() as u64, u64::from(monitor_common::limits::FLOWS_MAX));
                 line.tick(clock::now());
             }

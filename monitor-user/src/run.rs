@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing::level_filters::LevelFilter;
@@ -17,13 +16,14 @@ use tracing_subscriber::EnvFilter;
 use crate::catalog_report;
 use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs, UninstallArgs};
 use crate::clock::WallClock;
-use crate::config::{BannedTool, Config, Destination, EventsScope, Jobs, values};
+use crate::config::policy::{self, Loaded};
+use crate::config::{Config, Destination, EventsScope, Jobs, values};
 use crate::core::alert::AlertTiming;
-use crate::core::catalog::{Catalog, CatalogFile};
+use crate::core::catalog::Catalog;
 use crate::core::collector::{Collector, CollectorConfig, Limits, Scope};
 use crate::core::job::{self, Take};
 use crate::core::names::NameLimits;
-use crate::core::policy::PolicyConfig;
+use crate::core::policy::{Policy, PolicyConfig};
 use crate::doctor;
 use crate::host::{HostRoot, catalog_files, clock};
 use crate::metrics::encode::Format;
@@ -31,7 +31,7 @@ use crate::metrics::{BuildInfo, Metrics};
 use crate::pipeline::{self, Line};
 use crate::sink::console::{Console, Stream};
 use crate::sink::event_log::{EventLog, LogTarget};
-use crate::sink::http::pages::{About, Readiness, Web};
+use crate::sink::http::pages::{About, PolicyStatus, Readiness, Web};
 use crate::sink::http::{self, web_config::WebConfigFile};
 use crate::sink::lines::WhenFull;
 use crate::sink::{HostInfo, Sinks, receivers};
@@ -129,41 +129,33 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// The built-in catalog, with the files of `folder` laid over it.
 fn load_catalog(folder: Option<&Path>) -> anyhow::Result<Catalog> {
-    Ok(Catalog::parse(&read_catalog(folder)?)?)
-}
-
-fn read_catalog(folder: Option<&Path>) -> anyhow::Result<Vec<CatalogFile>> {
     let mut files = Catalog::embedded_files();
     if let Some(folder) = folder {
         files.extend(catalog_files::read(folder)?);
     }
-    Ok(files)
-}
-
-/// SHA-256 of all that judges, in hex: two hosts with the same one judge alike.
-fn policy_digest(banned: &[BannedTool], catalog: &[CatalogFile]) -> String {
-    let mut banned: Vec<&str> = banned.iter().map(|banned| &*banned.tool).collect();
-    banned.sort_unstable();
-    let texts = catalog.iter().map(|file| &*file.text);
-    let mut digest = Sha256::new();
-    for text in banned.into_iter().chain(["|"]).chain(texts) {
-        digest.update((text.len() as u64).to_le_bytes());
-        digest.update(text);
-    }
-    let bytes = digest.finalize();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(Catalog::parse(&files)?)
 }
 
 fn check(args: &PolicyArgs) -> anyhow::Result<bool> {
     let config = Config::load(args.config.as_deref(), &args.flags())?;
     let catalog = load_catalog(config.catalog.as_deref())?;
-    check_banned(&config, &catalog)?;
-    print(&format!(
-        "ok: {} tools in the catalog, {} banned\n",
-        catalog.tools().count(),
-        config.banned.len()
-    ))?;
-    Ok(true)
+    let loaded = load_policy(&config, &catalog)?;
+    let oddities = loaded.oddities(clock::unix_seconds());
+    let policy = Policy::new(loaded.policy);
+    let mut said: String = oddities
+        .iter()
+        .map(|oddity| format!("{oddity}\n"))
+        .collect();
+    if oddities.is_empty() {
+        let (tools, rules) = (catalog.tools().count(), policy.rules().len());
+        let exceptions = policy.exceptions().len();
+        said += &format!(
+            "ok: {tools} tools in the catalog, {rules} rules and {exceptions} exceptions in the policy {}\n",
+            policy.digest()
+        );
+    }
+    print(&said)?;
+    Ok(oddities.is_empty())
 }
 
 /// Takes out of the kernel what monitors left there.
@@ -185,9 +177,16 @@ fn uninstall(args: &UninstallArgs) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn check_banned(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
-    let known: Vec<&str> = catalog.tools().map(|tool| &*tool.id).collect();
-    Ok(config.check_banned(&known)?)
+/// The policy that the configuration asks for.
+fn load_policy(config: &Config, catalog: &Catalog) -> anyhow::Result<Loaded> {
+    let users = HostRoot::default().users();
+    let user = |name: &str| users.get(name).copied();
+    Ok(policy::load(
+        config.policy.as_deref(),
+        &config.banned,
+        catalog,
+        &user,
+    )?)
 }
 
 /// Everything that a run and a replay have in common.
@@ -195,16 +194,16 @@ struct Prepared {
     config: Config,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
-    /// What judges, in one word.
-    policy_digest: String,
+    policy: PolicyConfig,
 }
 
 impl Prepared {
     fn new(config: Config, session: &str) -> anyhow::Result<Self> {
-        let files = read_catalog(config.catalog.as_deref())?;
-        let catalog = Arc::new(Catalog::parse(&files)?);
-        check_banned(&config, &catalog)?;
-        let policy_digest = policy_digest(&config.banned, &files);
+        let catalog = Arc::new(load_catalog(config.catalog.as_deref())?);
+        let loaded = load_policy(&config, &catalog)?;
+        for oddity in loaded.oddities(clock::unix_seconds()) {
+            tracing::warn!("{oddity}");
+        }
         let build = BuildInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: option_env!("TELLTALE_REVISION").map(str::to_owned),
@@ -215,13 +214,18 @@ impl Prepared {
             config,
             catalog,
             metrics: Arc::new(metrics),
-            policy_digest,
+            policy: loaded.policy,
         })
     }
 
     /// What the pages show, and to whom.
-    fn web(&self, info: &HostInfo, readiness: watch::Receiver<Readiness>) -> anyhow::Result<Web> {
-        let (config, banned) = (&self.config.web, &self.config.banned);
+    fn web(
+        &self,
+        info: &HostInfo,
+        readiness: watch::Receiver<Readiness>,
+        policy: watch::Receiver<PolicyStatus>,
+    ) -> anyhow::Result<Web> {
+        let config = &self.config.web;
         let file = config.config_file.as_deref().map(WebConfigFile::open);
         Ok(Web {
             metrics: Arc::clone(&self.metrics),
@@ -230,15 +234,14 @@ impl Prepared {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 object_digest: OBJECT_DIGEST.to_owned(),
                 host: info.name.clone(),
-                banned: banned.iter().map(|banned| banned.tool.clone()).collect(),
-                policy_digest: info.policy_digest.clone(),
             }),
             readiness,
+            policy,
             config: file.transpose()?.map(Arc::new),
         })
     }
 
-    fn collector(&self, boot_id: String) -> anyhow::Result<Collector> {
+    fn collector(&self, boot_id: String, wall_offset_ns: i64) -> anyhow::Result<Collector> {
         let config = &self.config;
         let resolvers = match &config.resolvers {
             Some(addresses) => addresses.clone(),
@@ -252,13 +255,8 @@ impl Prepared {
                 EventsScope::Tools => Scope::Tools,
                 EventsScope::All => Scope::All,
             },
-            policy: PolicyConfig {
-                banned: config
-                    .banned
-                    .iter()
-                    .map(|banned| banned.tool.clone())
-                    .collect(),
-            },
+            policy: self.policy.clone(),
+            wall_offset_ns,
             resolvers,
             limits: Limits {
                 processes: config.limits.processes,
@@ -271,7 +269,10 @@ impl Prepared {
                 resolve_after: config.alerts.resolve_after,
             },
         };
-        Ok(Collector::new(collector, Arc::clone(&self.catalog))?)
+        let collector = Collector::new(collector, Arc::clone(&self.catalog));
+        self.metrics
+            .set_policy(collector.policy(), self.catalog.digest());
+        Ok(collector)
     }
 
     fn event_log(&self, when_full: WhenFull, host: &HostInfo) -> anyhow::Result<Option<EventLog>> {
@@ -292,10 +293,12 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let config = Config::load(args.policy.config.as_deref(), &args.flags())?;
     let mut info = host_info(&host)?;
     let prepared = Prepared::new(config, &info.session)?;
-    info.policy_digest.clone_from(&prepared.policy_digest);
     info.runbooks.clone_from(&prepared.config.alerts.runbooks);
     let (readiness, is_ready) = watch::channel(Readiness::Ready);
-    let web = prepared.web(&info, is_ready)?;
+    let collector = prepared.collector(info.boot_id.clone(), clock::wall_offset_ns())?;
+    let status = PolicyStatus::of(collector.policy(), prepared.catalog.digest());
+    let (policy_status, policy) = watch::channel(status);
+    let web = prepared.web(&info, is_ready, policy)?;
     let listeners = http::bind(&prepared.config.web.listen_addresses).await?;
     let started = clock::now();
     let recorder = match &args.record {
@@ -307,7 +310,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         None => None,
     };
     let line = Line {
-        collector: prepared.collector(info.boot_id.clone())?,
+        collector,
         sinks: Sinks {
             clock: WallClock {
                 offset_ns: clock::wall_offset_ns(),
@@ -346,7 +349,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         let _ = web_stopped.await; // A dropped sender means stop as well.
     }));
     let outcome = pipeline::run(line, live, stop).await;
-    drop((readiness, stop_web));
+    drop((readiness, policy_status, stop_web));
     server.await.context("the web server failed")?;
     outcome.map(|()| true)
 }
@@ -407,7 +410,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
     };
     let prepared = Prepared::new(config, &info.session)?;
     let line = Line {
-        collector: prepared.collector(info.boot_id.clone())?,
+        collector: prepared.collector(info.boot_id.clone(), header.wall_offset_ns)?,
         sinks: Sinks {
             clock: WallClock {
                 offset_ns: header.wall_offset_ns,

@@ -48,8 +48,6 @@ pub struct HostInfo {
     pub boot_id: String,
     /// This run of Telltale: with the sequence of an event it makes a unique id.
     pub session: String,
-    /// SHA-256 of what judges: the bans and the catalog, in hex.
-    pub policy_digest: String,
     /// Where each rule is explained; the rule's name is added as a fragment.
     pub runbooks: String,
 }

@@ -275,7 +275,7 @@ fn a_catalog_of_ones_own() {
     let shown = ["catalog", "show", &own.id, "--catalog", &folder];
     check_output(&shown, &["Own Tool", &own.api]);
     let banned = ["check", "--catalog", &folder, "--banned", &own.id];
-    check_output(&banned, &["ok: ", "1 banned"]);
+    check_output(&banned, &["ok: ", "2 rules"]);
     let without = telltale(dir.path(), &["check", "--banned", &own.id]);
     without.expect(2, &[&own.id, "not in the catalog"]);
 }

@@ -20,6 +20,7 @@ mod older;
 mod places;
 mod policy;
 mod recording;
+mod replaced;
 mod scope;
 mod short_lived;
 mod survival;

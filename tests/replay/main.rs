@@ -69,7 +69,11 @@ fn replay(case: &Path) -> Said {
 
 /// The series that tell what happened: not what could have, how large tables are, or who counted.
 fn what_happened(scrape: &str) -> String {
-    let of_this_build = ["telltale_build_info", "telltale_table_"];
+    let of_this_build = [
+        "telltale_build_info",
+        "telltale_policy_info",
+        "telltale_table_",
+    ];
     let tells = |line: &&str| {
         line.starts_with("telltale_")
             && !line.ends_with(" 0")

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a benchmark talks on stdout")]
 
 mod first_bytes;
+mod policy;
 mod scrape;
 mod streams;
 
@@ -51,6 +52,7 @@ fn main() -> Result<()> {
     println!();
     first_bytes::print_table()?;
     println!();
+    policy::print_table()?;
     scrape::print_table()
 }
 
@@ -64,7 +66,7 @@ struct Times {
 }
 
 fn print_row(name: &str, records: &[Vec<u8>]) -> Result<()> {
-    let times = Line::new()?.run(records);
+    let times = Line::new(PolicyConfig::default())?.run(records);
     let each = |time: Duration| time.as_nanos() / records.len().max(1) as u128;
     let stages = [times.decode, times.collect, times.count, times.log];
     let sum = stages.iter().sum::<Duration>();
@@ -91,7 +93,7 @@ struct Line {
 }
 
 impl Line {
-    fn new() -> Result<Self> {
+    fn new(policy: PolicyConfig) -> Result<Self> {
         let catalog = Arc::new(Catalog::embedded()?);
         let metrics = Metrics::new(
             catalog.tools().map(|it| &*it.id),
@@ -100,7 +102,7 @@ impl Line {
         )?;
         let log_file = std::env::temp_dir().join(format!("telltale-bench-{}", std::process::id()));
         Ok(Line {
-            collector: collector(catalog)?,
+            collector: collector(catalog, policy),
             metrics,
             log: EventLog::open(&LogTarget::File(log_file.clone()), WhenFull::Drop, &host())?,
             log_file,
@@ -160,13 +162,14 @@ fn cpu_time() -> Duration {
 }
 
 /// A collector that has seen nothing and reports everything.
-fn collector(catalog: Arc<Catalog>) -> Result<Collector> {
+fn collector(catalog: Arc<Catalog>, policy: PolicyConfig) -> Collector {
     let limits = Config::default().limits;
     let alerts = Config::default().alerts;
     let config = CollectorConfig {
         boot_id: host().boot_id,
         scope: Scope::All,
-        policy: PolicyConfig::default(),
+        policy,
+        wall_offset_ns: 0,
         resolvers: Vec::new(),
         limits: Limits {
             processes: limits.processes,
@@ -179,7 +182,7 @@ fn collector(catalog: Arc<Catalog>) -> Result<Collector> {
             resolve_after: alerts.resolve_after,
         },
     };
-    Ok(Collector::new(config, catalog)?)
+    Collector::new(config, catalog)
 }
 
 fn host() -> HostInfo {

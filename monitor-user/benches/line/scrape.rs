@@ -11,6 +11,7 @@ use telltale::clock::WallClock;
 use telltale::core::attribute::{Attribution, Role};
 use telltale::core::catalog::{Catalog, PURPOSES, Tool};
 use telltale::core::event::Event;
+use telltale::core::policy::PolicyConfig;
 use telltale::core::policy::judgement::Verdict;
 use telltale::core::report::{Effect, FlowReport, ProcessView};
 use telltale::metrics::encode::Format;
@@ -97,7 +98,7 @@ fn variant(
 
 /// A flow of a tool, as the collector reports it.
 fn tool_flow(catalog: Arc<Catalog>) -> Result<(FlowReport, Attribution)> {
-    let mut collector = super::collector(catalog)?;
+    let mut collector = super::collector(catalog, PolicyConfig::default());
     for (_, records) in streams::all() {
         for record in records {
             let event = Event::decode(&record)?;

@@ -30,6 +30,11 @@ pub fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ]
 }
 
+/// Connections of Claude Code to an endpoint of its manifest.
+pub fn named_connections() -> Vec<Vec<u8>> {
+    connections(tool(), 1)
+}
+
 /// Two records each: opened and closed.
 fn connections(mut records: Vec<Vec<u8>>, remotes: u32) -> Vec<Vec<u8>> {
     for number in 0..COUNT {

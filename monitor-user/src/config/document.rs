@@ -50,26 +50,36 @@ fn header(section: &Section) -> String {
 fn markdown() -> String {
     let mut out = MARKDOWN_HEAD.to_owned();
     for section in keys::SECTIONS {
-        out += &format!("\n## `{}`\n\n{}\n", header(section), section.meaning);
-        if let Some(most) = section.most {
-            out += &format!("May be there up to {most} times.\n");
-        }
-        out += "\n| Key | Type | Unit | Default | Range | Meaning |\n|---|---|---|---|---|---|\n";
-        for row in rows_of(section) {
-            let default = match &row.default {
-                Some(default) => format!("`{default}`"),
-                None if row.required => "required".to_owned(),
-                None => "none".to_owned(),
-            };
-            out += &format!(
-                "| `{}` | {} | {} | {default} | {} | {} |\n",
-                row.name,
-                row.kind,
-                row.unit.unwrap_or("–"),
-                row.range,
-                row.meaning
-            );
-        }
+        out += &markdown_section(section, rows_of(section));
+    }
+    out
+}
+
+/// A section of a reference: what it is about, and a table of its keys.
+pub(super) fn markdown_section(section: &Section, rows: impl Iterator<Item = Row>) -> String {
+    let mut out = format!("\n## `{}`\n\n{}\n", header(section), section.meaning);
+    if let Some(most) = section.most {
+        out += &format!("May be there up to {most} times.\n");
+    }
+    let rows: Vec<Row> = rows.collect();
+    if rows.is_empty() {
+        return out;
+    }
+    out += "\n| Key | Type | Unit | Default | Range | Meaning |\n|---|---|---|---|---|---|\n";
+    for row in rows {
+        let default = match &row.default {
+            Some(default) => format!("`{default}`"),
+            None if row.required => "required".to_owned(),
+            None => "none".to_owned(),
+        };
+        out += &format!(
+            "| `{}` | {} | {} | {default} | {} | {} |\n",
+            row.name,
+            row.kind,
+            row.unit.unwrap_or("–"),
+            row.range,
+            row.meaning
+        );
     }
     out
 }
@@ -108,7 +118,7 @@ fn comment(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::{Path, PathBuf};
     use std::time::Duration;
 
@@ -120,7 +130,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_committed(path: &str, expect: &str) {
+    pub(in crate::config) fn check_committed(path: &str, expect: &str) {
         let path = in_repository(path);
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, expect).unwrap();
@@ -193,6 +203,7 @@ mod tests {
         assert_eq!(config.jobs.variables.drain(..).count(), 1);
         assert!(config.events.destination.take().is_some());
         assert!(config.web.config_file.take().is_some());
+        assert!(config.policy.take().is_some());
         assert!(config.catalog.take().is_some());
         assert!(config.pin.take().is_some());
         assert!(config.resolvers.take().is_some());

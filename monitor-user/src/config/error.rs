@@ -139,6 +139,6 @@ fn lines(problems: &[Problem], more: usize) -> String {
 fn unreadable_remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::PermissionDenied => "let the user that telltale runs as read it",
-        _ => "check the path given with --config",
+        _ => "check the path that was given",
     }
 }

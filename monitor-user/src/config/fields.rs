@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::error::{self, ConfigError, Place, Problem};
-use super::keys::{self, Absent, Key, List, Number, Section, Text};
+use super::keys::{Absent, Key, List, Number, Section, Text, Vocabulary};
 
 /// Characters of a value that a message shows.
 const SHOWN_CHARS_MAX: usize = 60;
@@ -23,6 +23,7 @@ const PROBLEMS_MAX: usize = 50;
 pub struct Reader<'t> {
     file: &'t Path,
     text: &'t str,
+    vocabulary: &'static Vocabulary,
     problems: Vec<Problem>,
     /// Problems beyond [`PROBLEMS_MAX`].
     more: usize,
@@ -42,10 +43,11 @@ pub struct Fields<'r, 't> {
 impl<'t> Reader<'t> {
     /// A reader of this text. The file is for messages only.
     #[must_use]
-    pub fn new(file: &'t Path, text: &'t str) -> Self {
+    pub fn new(file: &'t Path, text: &'t str, vocabulary: &'static Vocabulary) -> Self {
         Reader {
             file,
             text,
+            vocabulary,
             problems: Vec::new(),
             more: 0,
         }
@@ -58,6 +60,13 @@ impl<'t> Reader<'t> {
     /// [`ConfigError::Invalid`] if anything is.
     pub fn finish(self) -> Result<(), ConfigError> {
         error::none_or(self.problems, self.more)
+    }
+
+    /// Adds everything that is wrong with what was read to `problems`. Out: how many there are
+    /// besides.
+    pub fn take_problems(self, problems: &mut Vec<Problem>) -> usize {
+        problems.extend(self.problems);
+        self.more
     }
 
     /// Hands the whole file to `read`. A file that is not TOML is read as if it were empty.
@@ -108,10 +117,10 @@ impl<'t> Reader<'t> {
         let path = path_of(section, &cut(key.get_ref().as_ref()));
         let (subject, remedy) = if is_section(value) {
             let subject = format!("unknown section [{path}]");
-            (subject, keys::section_remedy(&path))
+            (subject, self.vocabulary.section_remedy(&path))
         } else {
             let subject = format!("unknown key {path}");
-            (subject, keys::key_remedy(section, &path))
+            (subject, self.vocabulary.key_remedy(section, &path))
         };
         self.problem(&key.span(), subject, remedy);
     }
@@ -278,6 +287,73 @@ impl<'t> Fields<'_, 't> {
         let fault = format!("{fault}; {remedy}{or_none}");
         self.reader.problem(&at, self.subject(key.name, &at), fault);
         Vec::new()
+    }
+
+    /// The same, where whole numbers are items too: `port = [443]`.
+    pub fn list_of_words(&mut self, key: &Key<List<String>>) -> Vec<(Place, String)> {
+        if let Some(value) = self.table.get_mut(key.name)
+            && let DeValue::Array(items) = value.get_mut()
+        {
+            for item in items.iter_mut() {
+                if let DeValue::Integer(digits) = item.get_ref() {
+                    let text = digits.to_string();
+                    *item.get_mut() = DeValue::String(text.into());
+                }
+            }
+        }
+        self.list(key)
+    }
+
+    /// A day, with or without quotes.
+    pub fn date(&mut self, key: &Key<Text<String>>) -> Option<String> {
+        if let Some(value) = self.table.get_mut(key.name)
+            && let DeValue::Datetime(date) = value.get_ref()
+        {
+            let text = date.to_string();
+            *value.get_mut() = DeValue::String(text.into());
+        }
+        self.text(key)
+    }
+
+    /// Where this section is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.reader.place(&self.at)
+    }
+
+    /// Where the value of a key is; where this section is, if the key is not there.
+    #[must_use]
+    pub fn place_of(&self, key: &str) -> Place {
+        match self.table.get(key) {
+            Some(value) => self.reader.place(&value.span()),
+            None => self.place(),
+        }
+    }
+
+    /// How much is wrong with the file so far.
+    #[must_use]
+    pub fn mistakes(&self) -> usize {
+        self.reader.problems.len() + self.reader.more
+    }
+
+    /// Name of a key of this section, from the top.
+    #[must_use]
+    pub fn path(&self, key: &str) -> String {
+        path_of(self.name, key)
+    }
+
+    /// Notes something wrong that is found only once several values are known.
+    pub fn mistake(&mut self, place: &Place, subject: String, fault: String) {
+        if self.reader.is_full() {
+            self.reader.more += 1;
+            return;
+        }
+        let place = place.clone();
+        self.reader.problems.push(Problem {
+            place,
+            subject,
+            fault,
+        });
     }
 
     fn items<T: PartialEq>(

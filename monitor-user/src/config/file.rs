@@ -171,7 +171,7 @@ mod tests {
         check_refused(
             &folder.path().join("none.toml"),
             "cannot read DIR/none.toml: No such file or directory (os error 2); \
-             check the path given with --config",
+             check the path that was given",
         );
     }
 
@@ -198,7 +198,7 @@ mod tests {
         check_refused(
             &path,
             "cannot read DIR/telltale.toml: Too many levels of symbolic links (os error 40); \
-             check the path given with --config",
+             check the path that was given",
         );
     }
 

@@ -105,7 +105,7 @@ pub const EVENTS: Section = Section {
 pub const POLICY: Section = Section {
     name: "policy",
     most: None,
-    meaning: "What is forbidden on this host.",
+    meaning: "What is forbidden on this host, and what is allowed.",
 };
 /// `[catalog]`.
 pub const CATALOG: Section = Section {
@@ -258,6 +258,20 @@ pub const EVENTS_SCOPE: Key<Text<EventsScope>> = Key {
               `all` covers every process and every connection.",
 };
 
+/// `policy.file`.
+pub const POLICY_FILE: Key<Text<PathBuf>> = Key {
+    section: &POLICY,
+    name: "file",
+    shape: Text {
+        of: "path",
+        default: Absent::Nothing,
+        example: "/etc/telltale/policy.toml",
+        parse: values::path,
+    },
+    meaning: "The policy file: rules, packs and exceptions, as `docs/policy.md` describes them. \
+              The flag `--policy` names another.",
+};
+
 /// `policy.banned`.
 pub const POLICY_BANNED: Key<List<String>> = Key {
     section: &POLICY,
@@ -271,7 +285,8 @@ pub const POLICY_BANNED: Key<List<String>> = Key {
         parse: values::tool_id,
     },
     meaning: "Tools that must neither run nor connect, by their identifiers in \
-              `telltale catalog list`. The flag `--banned` adds to them.",
+              `telltale catalog list`: short for the pack `ban-and-replace`, in front of the \
+              policy file. The flag `--banned` adds to them.",
 };
 
 /// `catalog.directory`.
@@ -662,7 +677,7 @@ impl Key<Number> {
 }
 
 impl<T> Key<Text<T>> {
-    fn text_row(&self) -> Row {
+    pub(super) fn text_row(&self) -> Row {
         let row = |default| self.row("string", self.shape.of.to_owned(), default);
         let sample = format!("{:?}", self.shape.example);
         match self.shape.default {
@@ -681,7 +696,7 @@ impl<T> Key<Text<T>> {
 }
 
 impl<T> Key<List<T>> {
-    fn list_row(&self) -> Row {
+    pub(super) fn list_row(&self) -> Row {
         let List {
             of,
             default,
@@ -717,6 +732,7 @@ pub fn rows() -> Vec<Row> {
         WEB_CONFIG_FILE.text_row(),
         EVENTS_FILE.text_row(),
         EVENTS_SCOPE.text_row(),
+        POLICY_FILE.text_row(),
         POLICY_BANNED.list_row(),
         CATALOG_DIRECTORY.text_row(),
         JOBS_DETECT.text_row(),
@@ -744,32 +760,71 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-/// What to write instead of a section that there is not.
-pub(super) fn section_remedy(written: &str) -> String {
-    let names = SECTIONS.iter().map(|section| section.name);
-    if let Some(name) = most_similar(written, names.clone()) {
-        return format!("did you mean [{name}]?");
-    }
-    let known: Vec<String> = names.map(|name| format!("[{name}]")).collect();
-    format!("there are {}", known.join(", "))
+/// The sections and keys of one kind of file, for messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Vocabulary {
+    /// All sections.
+    pub sections: &'static [&'static Section],
+    /// All keys.
+    pub rows: fn() -> Vec<Row>,
+    /// Where they are documented.
+    pub reference: &'static str,
 }
 
-/// What to write instead of a key that the section does not have; `written` is its whole path.
-pub(super) fn key_remedy(section: &str, written: &str) -> String {
-    let rows = rows();
-    let paths: Vec<String> = rows.iter().map(Row::path).collect();
-    if let Some(path) = most_similar(written, paths.iter().map(String::as_str)) {
-        return format!("did you mean {path}?");
+/// What messages about the configuration know.
+pub const VOCABULARY: Vocabulary = Vocabulary {
+    sections: &SECTIONS,
+    rows,
+    reference: "docs/config.md",
+};
+
+impl Vocabulary {
+    /// What to write instead of a section that there is not.
+    pub(super) fn section_remedy(&self, written: &str) -> String {
+        let names = self.sections.iter().map(|section| section.name);
+        if let Some(name) = most_similar(written, names.clone()) {
+            return format!("did you mean [{name}]?");
+        }
+        let known: Vec<String> = names.map(|name| format!("[{name}]")).collect();
+        format!("there are {}", known.join(", "))
     }
-    let here: Vec<&str> = rows
-        .iter()
-        .filter(|row| row.section == section)
-        .map(|row| row.name)
-        .collect();
-    if here.is_empty() {
-        return "every key is in a section; docs/config.md lists them".to_owned();
+
+    /// What to write instead of a key that the section does not have; `written` is its whole path.
+    pub(super) fn key_remedy(&self, section: &str, written: &str) -> String {
+        let rows = (self.rows)();
+        let paths: Vec<String> = rows.iter().map(Row::path).collect();
+        if let Some(path) = most_similar(written, paths.iter().map(String::as_str)) {
+            return format!("did you mean {path}?");
+        }
+        let here: Vec<&str> = rows
+            .iter()
+            .filter(|row| row.section == section)
+            .map(|row| row.name)
+            .collect();
+        if here.is_empty() {
+            let reference = self.reference;
+            return format!("every key is in a section; {reference} lists them");
+        }
+        format!("[{section}] has {}", here.join(", "))
     }
-    format!("[{section}] has {}", here.join(", "))
+}
+
+/// `fault`, and what to write instead: the most similar of `known`, or else all of a few.
+pub(super) fn did_you_mean<'a>(
+    written: &str,
+    known: impl Iterator<Item = &'a str>,
+    fault: &str,
+) -> String {
+    /// More than these say no more than a look at the documentation.
+    const LISTED_MAX: usize = 20;
+    let known: Vec<&str> = known.collect();
+    if let Some(similar) = most_similar(written, known.iter().copied()) {
+        return format!("{fault}; did you mean {similar:?}?");
+    }
+    if known.is_empty() || known.len() > LISTED_MAX {
+        return format!("{fault}; docs/policy.md says what there is");
+    }
+    format!("{fault}; there are {}", known.join(", "))
 }
 
 /// Below this similarity a suggestion puzzles more than it helps.

@@ -169,6 +169,65 @@ pub fn variable(text: &str) -> Result<String, String> {
     }
 }
 
+/// Identifier of a rule or an exception.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn rule_id(text: &str) -> Result<String, String> {
+    tool_id(text)
+        .map_err(|_| "no identifier: those are a-z, 0-9 and -, as in \"no-telemetry\"".to_owned())
+}
+
+/// One item of a rule. Whether there is such a thing is for the catalog to say.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn word(text: &str) -> Result<String, String> {
+    if text.is_empty()
+        || text.len() > TEXT_BYTES_MAX
+        || text.contains(['"', '\\'])
+        || text.chars().any(char::is_control)
+    {
+        return Err(
+            "no word: it is empty, or holds quotes, backslashes or control characters".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// A line of text.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn line(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err("empty, or more than one line; write a sentence".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A day: `2026-12-31`.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn date(text: &str) -> Result<String, String> {
+    match day_seconds(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("no day; write it as 2026-12-31".to_owned()),
+    }
+}
+
+/// The first second of a day, since 1970 in UTC; `None` if the text is no day.
+pub(super) fn day_seconds(text: &str) -> Option<i64> {
+    let time = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
 /// Where alerts are sent.
 ///
 /// # Errors

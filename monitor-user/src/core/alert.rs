@@ -6,8 +6,8 @@
 //!
 //! | rule | verdict | of | severity | labels |
 //! |---|---|---|---|---|
-//! | `banned-tool` | denied | the tool's own processes, and any that bear its name | critical | tool, verdict |
-//! | `banned-tool` | denied | any other program | critical | tool, verdict, role, endpoint |
+//! | the policy's, about processes | any | all of the tool, and any that bear its name | the rule's | tool, verdict |
+//! | the policy's, about endpoints | any | any process | the rule's | tool, verdict, role, endpoint |
 //! | `unexpected-endpoint` | undeclared | tool, helper, unidentified program | warning | the same |
 //! | `unexpected-endpoint` | undeclared | other children of a tool | info | the same |
 //! | `unexpected-endpoint` | unknown | any process of a tool | info | the same |
@@ -23,8 +23,9 @@
 //! | `flow-flood` | any process opens too many new flows | warning | tool, executable |
 //! | `coverage-lost` | something may have been missed | warning | reason |
 //! | `hook-lost` | someone detached a kernel program | critical | hook |
+//! | `policy-exception-expired` | an exception's last day is over, and it is still there | warning | exception |
 //!
-//! A banned tool is one alert however many processes it has. What a tool's children contact is
+//! What the policy allows, or an exception lifts, raises nothing. A banned tool is one alert however many processes it has. What a tool's children contact is
 //! mostly what its user asked for (`git`, package managers), and an address without a name is
 //! mostly a name that was looked up before the monitor started: both are told, neither pages.
 
@@ -37,7 +38,8 @@ use super::attribute::{Evidence, Role};
 use super::coverage::Gap;
 use super::event::{BootNs, Endpoint, SocketKind};
 use super::flow::JudgedFlow;
-use super::policy::judgement::{Judgement, Verdict, rule};
+use super::policy::judgement::{Judgement, Severity, Verdict, rule};
+use super::policy::rule::Exception;
 use super::report::{AlertState, Limit, Origin, ProcessView};
 
 /// A tool's process has a socket that sends IP packets to any address.
@@ -55,9 +57,11 @@ const COVERAGE_LOST: &str = "coverage-lost";
 /// A kernel program was detached.
 const HOOK_LOST: &str = "hook-lost";
 
-/// All rules that raise alerts.
+/// An exception of the policy is over, and still there.
+const EXCEPTION_EXPIRED: &str = "policy-exception-expired";
+
+/// All rules that raise alerts, besides those of the policy.
 pub const RULES: [&str; 9] = [
-    rule::BANNED_TOOL,
     rule::UNEXPECTED_ENDPOINT,
     RAW_SOCKET,
     PACKET_SOCKET,
@@ -66,6 +70,7 @@ pub const RULES: [&str; 9] = [
     FLOW_FLOOD,
     COVERAGE_LOST,
     HOOK_LOST,
+    EXCEPTION_EXPIRED,
 ];
 
 /// Bytes of one annotation. Receivers reject or cut large alerts; the event log has it all.
@@ -76,34 +81,11 @@ const UNIDENTIFIED: &str = "unidentified";
 /// The `tool` label of any other program.
 const NO_TOOL: &str = "none";
 
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Look at it in working hours.
-    Warning,
-    /// Look at it now.
-    Critical,
-}
-
-impl Severity {
-    /// Name in alerts and metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        }
-    }
-}
-
 /// One alert: what Alertmanager and webhooks are told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
-    /// The rule, one of [`RULES`].
-    pub rule: &'static str,
+    /// The rule: one of the policy's, or of [`RULES`].
+    pub rule: Arc<str>,
     /// How bad it is.
     pub severity: Severity,
     /// Identity: two alerts with the same rule and labels are one. Bounded values only.
@@ -121,47 +103,43 @@ pub struct Alert {
 /// What makes two alerts one, and how bad it is. See the table above.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cause {
-    rule: &'static str,
+    rule: Arc<str>,
     severity: Severity,
     labels: BTreeMap<&'static str, Arc<str>>,
 }
 
 impl Cause {
-    /// The presence or any flow of a banned tool.
-    #[must_use]
-    pub fn banned(tool: &Arc<str>) -> Cause {
-        let verdict = Verdict::Denied.name().into();
-        Cause {
-            rule: rule::BANNED_TOOL,
-            severity: Severity::Critical,
-            labels: BTreeMap::from([("tool", Arc::clone(tool)), ("verdict", verdict)]),
-        }
-    }
-
     /// What the presence of a process gives cause to, if anything.
     #[must_use]
-    pub fn of_presence(judgement: &Judgement) -> Option<Cause> {
-        judgement
-            .banned
-            .as_ref()
-            .map(|tool| Cause::banned(&tool.id))
+    pub fn of_presence(process: &ProcessView, judgement: &Judgement) -> Option<Cause> {
+        let severity = judgement.action?.severity()?;
+        let own = process.tool.as_ref().map(|member| &member.tool);
+        let tool = judgement.about.as_ref().or(own);
+        let tool = tool.map_or_else(|| NO_TOOL.into(), |tool| Arc::clone(&tool.id));
+        let verdict = judgement.verdict.name().into();
+        Some(Cause {
+            rule: Arc::clone(&judgement.rule),
+            severity,
+            labels: BTreeMap::from([("tool", tool), ("verdict", verdict)]),
+        })
     }
 
     /// What a flow gives cause to, if anything.
     #[must_use]
     pub fn of_flow(flow: &JudgedFlow) -> Option<Cause> {
-        if flow.judgement.banned.is_some() {
-            return Cause::of_presence(&flow.judgement);
+        let judgement = &flow.judgement;
+        if judgement.about.is_some() {
+            return Cause::of_presence(&flow.process, judgement);
         }
-        let (verdict, member) = (flow.judgement.verdict, flow.process.tool.as_ref());
+        let (verdict, member) = (judgement.verdict, flow.process.tool.as_ref());
         let role = member.map_or(Role::Unidentified, |member| member.role);
-        let (rule, severity) = match (verdict, role) {
-            (Verdict::Denied, _) => (rule::BANNED_TOOL, Severity::Critical),
-            (Verdict::Undeclared, Role::Main | Role::Helper | Role::Unidentified) => {
-                (rule::UNEXPECTED_ENDPOINT, Severity::Warning)
+        let (rule, severity) = match (judgement.action, verdict, role) {
+            (Some(action), ..) => (Arc::clone(&judgement.rule), action.severity()?),
+            (None, Verdict::Undeclared, Role::Main | Role::Helper | Role::Unidentified) => {
+                (rule::UNEXPECTED_ENDPOINT.into(), Severity::Warning)
             }
-            (Verdict::Undeclared | Verdict::Unknown, _) => {
-                (rule::UNEXPECTED_ENDPOINT, Severity::Info)
+            (None, Verdict::Undeclared | Verdict::Unknown, _) => {
+                (rule::UNEXPECTED_ENDPOINT.into(), Severity::Info)
             }
             _ => return None,
         };
@@ -177,6 +155,16 @@ impl Cause {
             severity,
             labels,
         })
+    }
+
+    /// An exception of the policy is over, and still there.
+    #[must_use]
+    pub fn expired(exception: &Exception) -> Cause {
+        Cause {
+            rule: EXCEPTION_EXPIRED.into(),
+            severity: Severity::Warning,
+            labels: BTreeMap::from([("exception", Arc::clone(&exception.id))]),
+        }
     }
 
     /// What a socket that can send unasked gives cause to, if anything.
@@ -195,7 +183,7 @@ impl Cause {
             ("kind", kind.name().into()),
         ]);
         Some(Cause {
-            rule,
+            rule: rule.into(),
             severity: Severity::Warning,
             labels,
         })
@@ -212,7 +200,7 @@ impl Cause {
             ("verdict", flow.judgement.verdict.name().into()),
         ]);
         Some(Cause {
-            rule: DST_MISMATCH,
+            rule: DST_MISMATCH.into(),
             severity: Severity::Info,
             labels,
         })
@@ -229,7 +217,7 @@ impl Cause {
             _ => shortened(process.exe.to_string()).into(),
         };
         Cause {
-            rule: FLOW_FLOOD,
+            rule: FLOW_FLOOD.into(),
             severity: Severity::Warning,
             labels: BTreeMap::from([("tool", tool), ("executable", executable)]),
         }
@@ -240,7 +228,7 @@ impl Cause {
     #[must_use]
     pub fn of_gap(gap: Gap) -> Option<Cause> {
         (gap != Gap::NotYetVerified).then(|| Cause {
-            rule: COVERAGE_LOST,
+            rule: COVERAGE_LOST.into(),
             severity: Severity::Warning,
             labels: BTreeMap::from([("reason", gap.to_string().into())]),
         })
@@ -250,7 +238,7 @@ impl Cause {
     #[must_use]
     pub fn hook_lost(hook: &str) -> Cause {
         Cause {
-            rule: HOOK_LOST,
+            rule: HOOK_LOST.into(),
             severity: Severity::Critical,
             labels: BTreeMap::from([("hook", hook.into())]),
         }
@@ -292,6 +280,31 @@ pub fn details_of_presence(
 ) -> BTreeMap<&'static str, Arc<str>> {
     let Judgement { rule, why, .. } = judgement;
     finished(details(process, "runs", rule, why))
+}
+
+/// The details of an exception that is over, for a person.
+#[must_use]
+pub fn details_of_expired(exception: &Exception) -> BTreeMap<&'static str, Arc<str>> {
+    let Exception {
+        id, owner, expires, ..
+    } = exception;
+    let rules = exception.rules.join(", ");
+    let mut details = BTreeMap::from([
+        (
+            "summary",
+            format!("Exception {id} of the policy ended with {expires}"),
+        ),
+        (
+            "why",
+            format!("it lifts {rules} no more; renew it or remove it from the policy"),
+        ),
+        ("owner", owner.to_string()),
+        ("reason", exception.reason.to_string()),
+    ]);
+    if let Some(ticket) = &exception.ticket {
+        details.insert("ticket", ticket.to_string());
+    }
+    finished(details)
 }
 
 /// The details of a socket that is cause for an alert, for a person.
@@ -598,13 +611,25 @@ impl AlertBook {
 mod tests {
     use super::*;
     use crate::core::fixture::{self, at, judged, member, own, stranger, tcp};
+    use crate::core::policy::rule::Action;
 
     /// A judgement; where it denies a tool, for the tool itself.
     fn judged_for(process: &ProcessView, verdict: Verdict) -> Judgement {
-        let member = process.tool.as_ref().filter(|_| verdict == Verdict::Denied);
+        if verdict != Verdict::Denied {
+            return judged(verdict);
+        }
+        let member = process.tool.as_ref();
         Judgement {
-            banned: member.map(|member| Arc::clone(&member.tool)),
-            ..judged(verdict)
+            about: member.map(|member| Arc::clone(&member.tool)),
+            ..denied()
+        }
+    }
+
+    fn denied() -> Judgement {
+        Judgement {
+            rule: "banned-tool".into(),
+            action: Some(Action::Deny(Severity::Critical)),
+            ..judged(Verdict::Denied)
         }
     }
 
@@ -653,7 +678,7 @@ mod tests {
             "banned-tool critical endpoint=evil.test role=unidentified tool=unidentified verdict=denied",
         );
         let to_banned = JudgedFlow {
-            judgement: judged(Verdict::Denied),
+            judgement: denied(),
             ..flow(claude(Role::Main), Verdict::Denied)
         };
         assert_eq!(
@@ -695,18 +720,25 @@ mod tests {
         ] {
             check_cause(member("claude-code", Role::Main, true), verdict, "");
             let process = member("claude-code", Role::Main, true);
-            assert_eq!(Cause::of_presence(&judged_for(&process, verdict)), None);
+            assert_eq!(
+                Cause::of_presence(&process, &judged_for(&process, verdict)),
+                None
+            );
         }
-        let stranger = judged_for(&stranger("/bin/sh"), Verdict::Denied);
-        assert_eq!(Cause::of_presence(&stranger), None);
+        let allowed = Judgement {
+            action: Some(Action::Allow),
+            ..judged(Verdict::Allowed)
+        };
+        let process = member("claude-code", Role::Main, true);
+        assert_eq!(Cause::of_presence(&process, &allowed), None);
     }
 
     #[test]
     fn presence_and_flows_of_a_banned_tool_are_one_alert() {
         let process = member("claude-code", Role::Main, true);
-        let presence = Cause::of_presence(&judged_for(&process, Verdict::Denied));
+        let presence = Cause::of_presence(&process, &judged_for(&process, Verdict::Denied));
         assert_eq!(presence, Cause::of_flow(&flow(process, Verdict::Denied)));
-        assert_eq!(presence, Some(Cause::banned(&"claude-code".into())));
+        assert_eq!(presence, Some(cause("claude-code")));
     }
 
     #[test]
@@ -888,8 +920,8 @@ mod tests {
         ] {
             let cause = Cause::of_socket(&git, kind).unwrap();
             let summary = &details_of_socket(&git, kind, 0)["summary"];
-            assert!(summary.ends_with(cause.rule), "{summary}");
-            assert!(RULES.contains(&cause.rule));
+            assert!(summary.ends_with(&*cause.rule), "{summary}");
+            assert!(RULES.contains(&&*cause.rule));
         }
     }
 
@@ -906,7 +938,12 @@ mod tests {
     }
 
     fn cause(tool: &str) -> Cause {
-        Cause::banned(&tool.into())
+        let labels = [("tool", tool.into()), ("verdict", "denied".into())];
+        Cause {
+            rule: "banned-tool".into(),
+            severity: Severity::Critical,
+            labels: labels.into(),
+        }
     }
 
     /// Raises `tool`'s alert; whether it fires anew.

@@ -50,6 +50,18 @@ pub enum Role {
 }
 
 impl Role {
+    /// All roles.
+    pub const ALL: [Role; 8] = [
+        Role::Main,
+        Role::Helper,
+        Role::McpServer,
+        Role::Shell,
+        Role::PackageManager,
+        Role::Git,
+        Role::OtherChild,
+        Role::Unidentified,
+    ];
+
     /// Name in events and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -146,6 +146,15 @@ pub struct Provider {
     pub purpose: Arc<str>,
 }
 
+/// Who runs a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Its name.
+    pub vendor: Arc<str>,
+    /// ISO 3166 alpha-2 code of its home; `XX` if unknown or several.
+    pub jurisdiction: Arc<str>,
+}
+
 /// The text of a catalog file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogFile {
@@ -177,6 +186,7 @@ pub struct Catalog {
     /// Hosts of services, each with its place in `services`.
     service_hosts: HostTable<usize>,
     providers: HostTable<Provider>,
+    operators: HostTable<Operator>,
     digest: String,
 }
 
@@ -228,6 +238,7 @@ impl Catalog {
             recogniser,
             service_hosts: service_hosts(&services),
             providers: providers(&services, &tools),
+            operators: operators(&services, &tools),
             services,
             tools: tools
                 .into_iter()
@@ -318,8 +329,21 @@ impl Catalog {
     /// Whose AI endpoint a host is, given by its canonical name. Never says so of a host that
     /// other programs use too.
     #[must_use]
-    pub fn provider(&self, host: &str) -> Option<Provider> {
-        self.providers.find(host).cloned()
+    pub fn provider(&self, host: &str) -> Option<&Provider> {
+        self.providers.find(host)
+    }
+
+    /// Who runs a host, given by its canonical name. Never says so of a host that many share:
+    /// of those nobody knows whose the data is.
+    #[must_use]
+    pub fn operator(&self, host: &str) -> Option<&Operator> {
+        self.operators.find(host)
+    }
+
+    /// The same for an address that the catalog lists itself, or by its network.
+    #[must_use]
+    pub fn operator_ip(&self, ip: IpAddr) -> Option<&Operator> {
+        self.operators.find_ip(ip)
     }
 
     /// The service that a host belongs to, given by its canonical name or as an address.
@@ -405,6 +429,31 @@ fn providers(services: &[Service], tools: &[ToolFacts]) -> HostTable<Provider> {
     HostTable::new(of_services.chain(of_tools))
 }
 
+/// Operators are the services' first, as with providers.
+fn operators(services: &[Service], tools: &[ToolFacts]) -> HostTable<Operator> {
+    let of_services = services.iter().flat_map(|service| {
+        let operator = Operator {
+            vendor: Arc::clone(&service.vendor),
+            jurisdiction: Arc::clone(&service.jurisdiction),
+        };
+        let own = service
+            .hosts
+            .iter()
+            .filter(|host| !service.shared.contains(host));
+        own.map(move |host| (host.clone(), operator.clone()))
+    });
+    let of_tools = tools.iter().flat_map(|facts| {
+        let operator = Operator {
+            vendor: Arc::clone(&facts.tool.vendor),
+            jurisdiction: Arc::clone(&facts.tool.jurisdiction),
+        };
+        let endpoints = facts.endpoints.iter();
+        let own = endpoints.filter(|endpoint| !endpoint.shared && endpoint.operator.is_none());
+        own.map(move |endpoint| (endpoint.host.clone(), operator.clone()))
+    });
+    HostTable::new(of_services.chain(of_tools))
+}
+
 impl Provider {
     fn of_service(service: &Service) -> Provider {
         Provider {
@@ -425,6 +474,12 @@ impl Provider {
             purpose: Arc::clone(&endpoint.purpose),
         }
     }
+}
+
+/// Whether a text is an ISO 3166 alpha-2 code, or `XX` for unknown or several.
+#[must_use]
+pub fn is_jurisdiction(text: &str) -> bool {
+    checker::JURISDICTIONS.split(' ').any(|known| known == text)
 }
 
 fn digest(files: &[CatalogFile]) -> String {
@@ -700,7 +755,7 @@ mod tests {
     fn a_provider_is_whose_ai_a_host_is() {
         #[track_caller]
         fn check(host: &str, expect: Option<(&str, &str)>) {
-            let found = CATALOG.provider(host);
+            let found = CATALOG.provider(host).cloned();
             assert_eq!(found.as_ref().map(|it| (&*it.owner, &*it.vendor)), expect);
         }
         check("api.anthropic.com", Some(("anthropic", "Anthropic")));

@@ -38,8 +38,7 @@ use super::event::{
 use super::flow::{FlowTable, JudgedFlow, NAMES_MAX, endpoint_name};
 use super::names::{NameCounts, NameEvidence, NameLimits, NameTable, Observed};
 use super::place::Places;
-use super::policy::judgement::Verdict;
-use super::policy::{self, FlowFacts, Policy, PolicyConfig, PolicyError};
+use super::policy::{self, FlowFacts, Policy, PolicyConfig};
 use super::process::{Inserted, Lineage, Origination, ProcessTable, UNKNOWN_ID};
 use super::report::{
     AlertNotice, AlertState, CoverageReport, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted,
@@ -62,8 +61,10 @@ pub struct CollectorConfig {
     pub boot_id: String,
     /// What the event log covers.
     pub scope: Scope,
-    /// What is forbidden.
+    /// What is forbidden, and what is allowed.
     pub policy: PolicyConfig,
+    /// What to add to the time since boot to get the time of the clock, nanoseconds.
+    pub wall_offset_ns: i64,
     /// The resolvers that this host is configured to use.
     pub resolvers: Vec<IpAddr>,
     /// Bounds of the tables.
@@ -115,6 +116,7 @@ pub struct Collector {
     resolvers: Vec<IpAddr>,
     catalog: Arc<Catalog>,
     policy: Policy,
+    wall_offset_ns: i64,
     processes: ProcessTable,
     places: Places,
     /// What was found out about images that have not started yet, as far as they are known.
@@ -135,17 +137,15 @@ pub struct Collector {
 
 impl Collector {
     /// A collector that has seen nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`PolicyError`] if the policy does not fit the catalog.
-    pub fn new(config: CollectorConfig, catalog: Arc<Catalog>) -> Result<Self, PolicyError> {
+    #[must_use]
+    pub fn new(config: CollectorConfig, catalog: Arc<Catalog>) -> Self {
         let limits = config.limits;
-        Ok(Collector {
+        Collector {
             limits,
             scope: config.scope,
             resolvers: config.resolvers,
-            policy: Policy::new(&config.policy, &catalog)?,
+            policy: Policy::new(config.policy),
+            wall_offset_ns: config.wall_offset_ns,
             catalog,
             processes: ProcessTable::new(config.boot_id, limits.processes),
             places: Places::new(),
@@ -159,7 +159,7 @@ impl Collector {
             gaps: BTreeSet::from([Gap::NotYetVerified]),
             watches: BTreeSet::new(),
             sequence: 0,
-        })
+        }
     }
 
     /// Everything that follows from `event`, looked at at `now`.
@@ -218,8 +218,8 @@ impl Collector {
         self.clients
             .sweep(now, |process| processes.is_gone(process));
         self.names.sweep(now);
-        self.keep_alerts_of_running_banned_tools(now);
         let mut effects = self.coverage_effects(now);
+        effects.extend(self.policy_effects(now));
         let told = self.alerts.sweep(now);
         let notices = told.into_iter();
         effects.extend(notices.map(|(state, alert)| self.notice(state, alert, now)));
@@ -235,6 +235,17 @@ impl Collector {
             .into_iter()
             .map(|alert| self.notice(still, alert, now))
             .collect()
+    }
+
+    /// The policy by which is judged.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The time of the clock is another: what to add to the time since boot, nanoseconds.
+    pub fn set_wall_offset(&mut self, offset_ns: i64) {
+        self.wall_offset_ns = offset_ns;
     }
 
     /// Processes, with `exec_id` 0, that became interesting since the last call: members of a
@@ -297,15 +308,15 @@ impl Collector {
         if process.tool.is_some() {
             self.watch(process.key);
         }
-        let judgement = self.policy.judge_presence(&process);
+        let judgement = self.policy.judge_presence(&process, self.wall_seconds(now));
         let mut effects = vec![Effect::ProcessStarted(Box::new(ProcessStarted {
             sequence: self.next_sequence(),
             time,
             process: Arc::clone(&process),
             judgement: judgement.clone(),
-            logged: self.logs(&process, judgement.verdict),
+            logged: self.logs(&process, judgement.matters()),
         }))];
-        let cause = Cause::of_presence(&judgement);
+        let cause = Cause::of_presence(&process, &judgement);
         let details = || alert::details_of_presence(&process, &judgement);
         effects.extend(self.raise(cause, details, now));
         effects.extend(limited.map(Effect::Limited));
@@ -340,7 +351,7 @@ impl Collector {
         vec![Effect::ProcessEnded(Box::new(ProcessEnded {
             sequence: self.next_sequence(),
             time: event.time,
-            logged: self.logs(&process, Verdict::NotJudged),
+            logged: self.logs(&process, false),
             process,
             exit_code: event.exit_code,
         }))]
@@ -355,7 +366,7 @@ impl Collector {
             ..self.judge(event.process, process, event.remote, served, now)
         };
         // A member of a tool is watched from its start; a stranger, from when it gives cause.
-        if flow.process.tool.is_none() && flow.judgement.verdict != Verdict::NotJudged {
+        if flow.process.tool.is_none() && flow.judgement.matters() {
             self.watch(event.process);
         }
         let action = FlowAction::Opened { hook: event.hook };
@@ -456,7 +467,7 @@ impl Collector {
             kind: event.kind,
             protocol: event.protocol,
             found: event.found,
-            logged: self.logs(&process, Verdict::NotJudged),
+            logged: self.logs(&process, false),
         }))];
         let details = || alert::details_of_socket(&process, event.kind, event.protocol);
         effects.extend(self.raise(cause, details, now));
@@ -567,6 +578,7 @@ impl Collector {
             to_resolver: remote.addr.port() == DNS_PORT && self.resolvers.contains(&ip),
             served,
             name: names.first(),
+            wall_seconds: self.wall_seconds(now),
         };
         let judgement = self.policy.judge_flow(&self.catalog, &facts);
         let via = if served || ip.is_loopback() {
@@ -628,7 +640,7 @@ impl Collector {
             sequence: self.next_sequence(),
             time,
             action,
-            logged: self.logs(&flow.process, flow.judgement.verdict)
+            logged: self.logs(&flow.process, flow.judgement.matters())
                 || flow.via.iter().any(|client| client.tool.is_some()),
             process: flow.process,
             remote: flow.remote,
@@ -640,13 +652,22 @@ impl Collector {
         }))
     }
 
-    /// Whether the event log's scope covers what `process` does with this verdict.
-    fn logs(&self, process: &ProcessView, verdict: Verdict) -> bool {
-        self.scope == Scope::All || process.tool.is_some() || verdict != Verdict::NotJudged
+    /// Whether the event log's scope covers what `process` does; `matters`: the policy says so.
+    fn logs(&self, process: &ProcessView, matters: bool) -> bool {
+        self.scope == Scope::All || process.tool.is_some() || matters
+    }
+
+    fn wall_seconds(&self, now: BootNs) -> i64 {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let since_boot = i64::try_from(now.0).unwrap_or(i64::MAX);
+        since_boot
+            .saturating_add(self.wall_offset_ns)
+            .div_euclid(SECOND_NS)
     }
 
     fn alert_of_flow(&mut self, flow: &JudgedFlow, now: BootNs) -> Option<Effect> {
-        self.raise(Cause::of_flow(flow), || alert::details_of_flow(flow), now)
+        let details = || alert::details_of_flow(flow);
+        self.raise(Cause::of_flow(flow), details, now)
     }
 
     fn raise(
@@ -655,6 +676,13 @@ impl Collector {
         details: impl FnOnce() -> BTreeMap<&'static str, Arc<str>>,
         now: BootNs,
     ) -> Option<Effect> {
+        let digest = Arc::clone(self.policy.digest());
+        let details = || {
+            let mut details = details();
+            // Which policy it was, however long the alert lasts.
+            details.insert("policy_digest", digest);
+            details
+        };
         match self.alerts.raise(cause?, now, details) {
             Ok(fired) => fired.map(|alert| self.notice(AlertState::Fired, alert, now)),
             Err(limit) => Some(Effect::Limited(limit)),
@@ -671,17 +699,44 @@ impl Collector {
         }))
     }
 
-    /// A banned tool that sits still gives no new cause, and must not seem gone.
-    fn keep_alerts_of_running_banned_tools(&mut self, now: BootNs) {
-        let members = self
+    /// What sits still gives no new cause, and must not seem gone: a banned tool that runs, an
+    /// exception that is over. Nor must what became forbidden while it ran seem fine.
+    fn policy_effects(&mut self, now: BootNs) -> Vec<Effect> {
+        let wall_seconds = self.wall_seconds(now);
+        let mut causes = BTreeMap::new();
+        for process in self
             .processes
             .live()
-            .filter_map(|process| process.tool.as_ref());
-        let banned = members.filter_map(|member| self.policy.banned_tool(member));
-        let ids: BTreeSet<&Arc<str>> = banned.map(|tool| &tool.id).collect();
-        for id in ids {
-            self.alerts.keep(&Cause::banned(id), now);
+            .filter(|process| process.tool.is_some())
+        {
+            let judgement = self.policy.judge_presence(process, wall_seconds);
+            if let Some(cause) = Cause::of_presence(process, &judgement) {
+                causes
+                    .entry(cause)
+                    .or_insert_with(|| (Arc::clone(process), judgement));
+            }
         }
+        let mut effects = Vec::new();
+        for (cause, (process, judgement)) in causes {
+            if !self.alerts.keep(&cause, now) {
+                let details = || alert::details_of_presence(&process, &judgement);
+                effects.extend(self.raise(Some(cause), details, now));
+            }
+        }
+        let expired = self.policy.exceptions().iter();
+        let expired: Vec<_> = expired
+            .filter(|it| it.is_expired(wall_seconds))
+            .cloned()
+            .collect();
+        for exception in expired {
+            let cause = Cause::expired(&exception);
+            if !self.alerts.keep(&cause, now) {
+                let details = || alert::details_of_expired(&exception);
+                effects.extend(self.raise(Some(cause), details, now));
+            }
+        }
+        self.notice_limits(&effects, now);
+        effects
     }
 
     fn watch(&mut self, process: ProcessKey) {
@@ -715,7 +770,7 @@ mod tests {
         self, at, catalog, counted, ended, executed, exited, forked, found_socket, image, joined,
         next, opened, over_budget, redirected, resolved, tcp,
     };
-    use crate::core::policy::judgement::Judgement;
+    use crate::core::policy::judgement::{Judgement, Verdict};
     use crate::core::report::DnsOutcome;
 
     const NODE: &str = "/usr/bin/node";
@@ -741,7 +796,7 @@ mod tests {
         fn with(change: impl FnOnce(&mut CollectorConfig)) -> Host {
             let mut config = fixture::config();
             change(&mut config);
-            let collector = Collector::new(config, Arc::new(catalog())).unwrap();
+            let collector = Collector::new(config, Arc::new(catalog()));
             let mut host = Host {
                 collector,
                 now: at(1),
@@ -761,7 +816,7 @@ mod tests {
         }
 
         fn banning(tool: &str) -> Host {
-            Host::with(|config| config.policy.banned.push(tool.to_owned()))
+            Host::with(|config| config.policy = fixture::ban(&[tool]))
         }
 
         fn apply(&mut self, event: Event) {
@@ -1129,7 +1184,7 @@ mod tests {
         host.check(&[
             "start node[100] claude-code/main denied",
             "Fired banned-tool critical x1: claude-code denied",
-            "open node[100] claude-code/main > 127.0.0.1 denied -",
+            "open node[100] claude-code/main > 127.0.0.1 denied loopback",
             "start true[101] claude-code/other-child denied",
             "open true[101] claude-code/other-child > 203.0.113.9 denied -",
         ]);
@@ -1148,7 +1203,7 @@ mod tests {
         host.connect(codex, API);
         host.check(&[
             "start codex[101] claude-code/other-child denied",
-            "open codex[101] claude-code/other-child > api.openai.com denied -",
+            "open codex[101] claude-code/other-child > api.openai.com denied api",
         ]);
     }
 
@@ -1348,7 +1403,7 @@ mod tests {
         host.check(&[
             "(start python3[100] not-judged)",
             "open python3[100] > api.openai.com denied api",
-            "Fired banned-tool critical x1: api.openai.com unidentified unidentified denied",
+            "Fired banned-vendor critical x1: api.openai.com unidentified unidentified denied",
         ]);
     }
 
@@ -1921,18 +1976,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_policy_that_does_not_fit_the_catalog_is_refused() {
-        let policy = PolicyConfig {
-            banned: vec!["no-such-tool".into()],
-        };
-        let config = CollectorConfig {
-            policy,
-            ..fixture::config()
-        };
-        assert!(Collector::new(config, Arc::new(catalog())).is_err());
-    }
-
     /// An event of a host with few pids, images, sockets and addresses, so that events meet;
     /// `random` says which.
     fn any_event(random: u64) -> Event {
@@ -1980,7 +2023,7 @@ mod tests {
     /// What is told of `events` events that follow from nothing but each other's randomness.
     fn chaos(events: u32) -> Vec<Effect> {
         let mut host = Host::with(|config| {
-            config.policy.banned = vec!["codex-cli".into()];
+            config.policy = fixture::ban(&["codex-cli"]);
             config.limits.processes = 6;
             config.limits.flows = 4;
             config.limits.alerts = 2;

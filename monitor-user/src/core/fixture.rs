@@ -3,7 +3,7 @@
 //! In: the few values that a test is about. Out: whole events and views, the rest made up.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use monitor_common::flow::{FlowCounters, ProcessKey};
@@ -20,7 +20,8 @@ use super::event::{
 use super::job::JobOf;
 use super::names::{NameEvidence, NameLimits, NameSource};
 use super::policy::PolicyConfig;
-use super::policy::judgement::{Judgement, Verdict};
+use super::policy::judgement::{Judgement, Severity, Verdict};
+use super::policy::rule::{Action, Matcher, Rule, Word};
 use super::report::{Origin, ProcessView};
 
 /// Alerts are told again each minute, and over after five.
@@ -43,6 +44,7 @@ pub fn config() -> CollectorConfig {
         boot_id: "boot".into(),
         scope: Scope::Tools,
         policy: PolicyConfig::default(),
+        wall_offset_ns: 0,
         resolvers: Vec::new(),
         limits: LIMITS,
         alerts: TIMING,
@@ -261,10 +263,63 @@ pub fn shared(name: &str) -> NameEvidence {
 pub fn judged(verdict: Verdict) -> Judgement {
     Judgement {
         verdict,
-        rule: "a-rule",
+        rule: "a-rule".into(),
+        action: None,
+        exception: None,
         purpose: None,
         why: "because".into(),
-        banned: None,
+        about: None,
+    }
+}
+
+/// A rule with an id and an action, about nothing.
+pub fn rule(id: &str, action: Action) -> Rule {
+    Rule {
+        id: id.into(),
+        what: None,
+        pack: None,
+        when: Matcher::default(),
+        unless: Matcher::default(),
+        action,
+    }
+}
+
+/// A matcher of one part.
+pub fn words(word: Word, items: &[&str]) -> Matcher {
+    let mut matcher = Matcher::default();
+    matcher.words[word as usize] = items.iter().map(|&item| item.into()).collect();
+    matcher
+}
+
+/// What a ban of these tools of the fixture's catalog is made of.
+pub fn ban(tools: &[&str]) -> PolicyConfig {
+    let catalog = catalog();
+    let vendor = |id: &&str| catalog.tool(id).map(|tool| tool.vendor.to_string());
+    let vendors: Vec<_> = tools.iter().filter_map(vendor).collect();
+    let vendors: Vec<_> = vendors
+        .iter()
+        .map(String::as_str)
+        .chain(tools.iter().copied())
+        .collect();
+    let deny = Action::Deny(Severity::Critical);
+    if tools.is_empty() {
+        return PolicyConfig::default();
+    }
+    PolicyConfig {
+        rules: vec![
+            Rule {
+                what: Some("banned".into()),
+                when: words(Word::Tool, tools),
+                ..rule("banned-tool", deny)
+            },
+            Rule {
+                what: Some("banned vendor".into()),
+                when: words(Word::Provider, &vendors),
+                unless: words(Word::Verdict, &["expected", "optional"]),
+                ..rule("banned-vendor", deny)
+            },
+        ],
+        exceptions: Vec::new(),
     }
 }
 
@@ -317,6 +372,11 @@ pub fn member(id: &str, role: Role, trusted: bool) -> ProcessView {
 
 /// Claude Code and Codex CLI in a few lines each, and OpenAI's API as a service of its own.
 pub fn catalog() -> Catalog {
+    static CATALOG: LazyLock<Catalog> = LazyLock::new(parse_catalog);
+    CATALOG.clone()
+}
+
+fn parse_catalog() -> Catalog {
     let file = |name: &str, text: &str| CatalogFile {
         name: name.into(),
         text: format!("schema_version = 1\n{text}").replace("SOURCED", SOURCED),

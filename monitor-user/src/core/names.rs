@@ -65,6 +65,22 @@ pub enum NameSource {
 }
 
 impl NameSource {
+    /// All sources.
+    pub const ALL: [NameSource; 3] = [
+        NameSource::DnsOwn,
+        NameSource::DnsShared,
+        NameSource::ManifestIp,
+    ];
+
+    /// A resolver's answer, or a published network, ties the name to the address. Else the client
+    /// alone says so: that may explain or alarm, and never allows.
+    #[must_use]
+    pub fn is_backed(self) -> bool {
+        match self {
+            NameSource::DnsOwn | NameSource::DnsShared | NameSource::ManifestIp => true,
+        }
+    }
+
     /// Name in events and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -17,7 +17,7 @@ use super::event::{
 use super::job::JobOf;
 use super::names::NameEvidence;
 use super::place::Place;
-use super::policy::judgement::{Judgement, Verdict};
+use super::policy::judgement::Judgement;
 
 /// One thing that happened, for metrics, alerts and the event log.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,7 +126,7 @@ impl ProcessView {
     pub fn role_in_flow(&self, judgement: &Judgement) -> Option<Role> {
         match &self.tool {
             Some(member) => Some(member.role),
-            None if judgement.verdict == Verdict::NotJudged => None,
+            None if !judgement.matters() => None,
             None if self.origin == Origin::Kernel => None,
             None => Some(Role::Unidentified),
         }

@@ -26,6 +26,12 @@ pub fn unix_ns() -> u64 {
     read(ClockId::Realtime)
 }
 
+/// Seconds since 1970-01-01 UTC.
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    clock_gettime(ClockId::Realtime).tv_sec
+}
+
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();

@@ -2,6 +2,9 @@
 //!
 //! In: what became of alerts. Out: the metrics of the section Alerts.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use super::define::{Counter, Definer, Gauge};
 use super::exemplars::Exemplar;
 use super::labels::*;
@@ -13,6 +16,8 @@ use crate::core::report::{AlertNotice, AlertState};
 pub(super) struct Alerts {
     pub(super) total: Counter<2>,
     pub(super) firing: Gauge<1>,
+    /// Rules that have series of their own.
+    rules: Mutex<BTreeSet<String>>,
 }
 
 impl Alerts {
@@ -25,19 +30,31 @@ impl Alerts {
                 [RULE, SEVERITY],
             )?,
             firing: define.gauge("telltale_alerts_firing", "Alerts that fire now.", [RULE])?,
+            rules: Mutex::default(),
         };
-        // At 0 from the start, so that the first alert is an increase.
-        for rule in alert::RULES {
-            alerts.firing.set([rule], 0);
-            for severity in SEVERITIES {
-                alerts.total.add([rule, severity.name()], 0);
-            }
-        }
+        alerts.show(alert::RULES);
         Ok(alerts)
     }
 
+    /// Rules that alerts may come from, which are at 0 from now on, so that the first alert is an
+    /// increase.
+    pub(super) fn show(&self, rules: impl IntoIterator<Item = impl Into<String>>) {
+        let mut shown = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        for rule in rules.into_iter().map(Into::into) {
+            if shown.contains(&rule) {
+                continue;
+            }
+            self.firing.set([&*rule], 0);
+            for severity in SEVERITIES {
+                self.total.add([&*rule, severity.name()], 0);
+            }
+            shown.insert(rule);
+        }
+    }
+
     pub(super) fn record(&self, notice: &AlertNotice, clock: &WallClock) {
-        let rule = notice.alert.rule;
+        let shown = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let rule = shown.get(&*notice.alert.rule).map_or(OTHER, String::as_str);
         match notice.state {
             AlertState::Fired => {
                 let labels = [rule, notice.alert.severity.name()];
@@ -63,6 +80,7 @@ mod tests {
     #[test]
     fn alerts_exist_at_zero_and_fire_and_resolve() {
         let metrics = metrics();
+        metrics.alerts.show(["banned-tool"]);
         let total = "telltale_alerts_total{rule=\"banned-tool\",severity=\"critical\"}";
         let firing = "telltale_alerts_firing{rule=\"banned-tool\"}";
         check(&metrics, &[(total, 0.0), (firing, 0.0)]);

@@ -84,6 +84,7 @@ pub fn books(set: &[(u32, u64)]) -> Effect {
 /// Everything that can be recorded, once.
 pub fn everything() -> Metrics {
     let metrics = metrics();
+    metrics.set_policy(&fixture::policy(), "11ee");
     let effects = [
         fixture::started(fixture::process(1)),
         fixture::ended(fixture::process(2), 0),

@@ -3,7 +3,7 @@
 //! In: nothing. Out: [`Label`]s, and the values that must exist at 0 from the start.
 
 use super::define::Label;
-use crate::core::alert::Severity;
+use crate::core::policy::judgement::Severity;
 use crate::core::report::{DnsOutcome, Limit};
 
 /// Label value for what is not there.
@@ -81,8 +81,8 @@ pub const PURPOSE: Label = Label::new("purpose", "purposes of the catalog, `none
 /// What the policy says.
 pub const VERDICT: Label = Label::new(
     "verdict",
-    "`expected`, `expected-unverified`, `optional`, `undeclared`, `denied`, `unknown`, \
-             `local`, `served`, `not-judged`",
+    "`expected`, `expected-unverified`, `optional`, `undeclared`, `allowed`, `denied`, \
+             `unknown`, `local`, `served`, `not-judged`",
 );
 /// Transport protocol.
 pub const TRANSPORT: Label = Label::new("transport", "`tcp`, `udp`, `other`");
@@ -100,8 +100,20 @@ pub const JURISDICTION: Label = Label::new("jurisdiction", "one per tool");
 /// Rule that raised the alert.
 pub const RULE: Label = Label::new(
     "rule",
-    "`banned-tool`, `unexpected-endpoint`, `raw-socket`, `packet-socket`, `vsock-socket`, \
-             `dst-mismatch`, `flow-flood`, `coverage-lost`, `hook-lost`",
+    "ids of the policy's rules, `unexpected-endpoint`, `raw-socket`, `packet-socket`, \
+             `vsock-socket`, `dst-mismatch`, `flow-flood`, `coverage-lost`, `hook-lost`, \
+             `policy-exception-expired`, `other`",
+);
+/// Rule of the policy.
+pub const POLICY_RULE: Label = Label::new("rule", "ids of the first 256 rules, `other`");
+/// What a rule asks for.
+pub const ACTION: Label = Label::new("action", "`allow`, `alert`, `deny`");
+/// What the policy says.
+pub const DIGEST: Label = Label::new("digest", "one at a time: SHA-256 of rules and exceptions");
+/// What the catalog says.
+pub const CATALOG_DIGEST: Label = Label::new(
+    "catalog_digest",
+    "one at a time: SHA-256 of the catalog's files",
 );
 /// How bad it is.
 pub const SEVERITY: Label = Label::new("severity", "`info`, `warning`, `critical`");
@@ -216,7 +228,7 @@ mod tests {
         check(HOOK_OUTCOME, &counter::OUTCOME_NAMES);
         check(GAP, &counter::GAP_NAMES);
         check(VERDICT, &Verdict::ALL.map(Verdict::name));
-        check(RULE, &alert::RULES);
+        check(RULE, &[&alert::RULES[..], &[OTHER]].concat());
         let kinds = [
             SocketKind::Raw,
             SocketKind::Packet,

@@ -13,9 +13,9 @@ use anyhow::Context;
 use super::lines::{LineWriter, WhenFull};
 use super::{file_name, is_unprintable, state_name};
 use crate::clock::WallClock;
-use crate::core::alert::Severity;
 use crate::core::attribute::Role;
 use crate::core::event::{BootNs, Endpoint, Hook};
+use crate::core::policy::judgement::Severity;
 use crate::core::policy::judgement::Verdict;
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowReport, Origin, OverBudgetReport,
@@ -274,7 +274,9 @@ const YELLOW: u8 = 33;
 
 fn paint<'a>(text: &'a str, verdict: Verdict, color: bool) -> Cow<'a, str> {
     match verdict {
-        Verdict::Expected | Verdict::ExpectedUnverified => in_color(text, GREEN, color),
+        Verdict::Expected | Verdict::Allowed | Verdict::ExpectedUnverified => {
+            in_color(text, GREEN, color)
+        }
         Verdict::Optional | Verdict::Undeclared | Verdict::Unknown => in_color(text, YELLOW, color),
         Verdict::Denied => in_color(text, RED, color),
         Verdict::Local | Verdict::Served | Verdict::NotJudged => Cow::Borrowed(text),

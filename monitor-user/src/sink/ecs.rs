@@ -37,7 +37,7 @@ pub struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<Network>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<Rule>,
+    rule: Option<Rule<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gen_ai: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,8 +170,8 @@ struct Network {
 }
 
 #[derive(Serialize)]
-struct Rule {
-    name: &'static str,
+struct Rule<'a> {
+    name: &'a str,
 }
 
 #[derive(Serialize)]
@@ -218,7 +218,12 @@ struct Telltale<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'static str>,
+    rule: Option<&'a str>,
+    /// What the operator's rule asks for; not there if none fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exception: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::HostInfo;
 use crate::clock::WallClock;
-use crate::core::alert::{Alert, Severity};
+use crate::core::alert::Alert;
 use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::catalog::Tool;
 use crate::core::event::{
@@ -23,7 +23,9 @@ use crate::core::event::{
 };
 use crate::core::job::JobOf;
 use crate::core::names::{NameEvidence, NameSource};
-use crate::core::policy::judgement::{Judgement, Verdict};
+use crate::core::policy::judgement::{Judgement, Severity, Verdict};
+use crate::core::policy::rule::{Action, Matcher, Rule, Word};
+use crate::core::policy::{Policy, PolicyConfig};
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
     OverBudgetReport, ParentView, ProcessEnded, ProcessStarted, ProcessView, ResumedReport,
@@ -42,7 +44,6 @@ pub fn host() -> HostInfo {
         name: "build-7".into(),
         boot_id: "7d0a1f6e-0000-4000-8000-000000000001".into(),
         session: "5f3c".into(),
-        policy_digest: "00ff".into(),
         runbooks: "docs/alerts.md".into(),
     }
 }
@@ -119,10 +120,12 @@ pub fn stranger(pid: u32) -> ProcessView {
 pub fn judgement(verdict: Verdict) -> Judgement {
     Judgement {
         verdict,
-        rule: "manifest",
+        rule: "manifest".into(),
+        action: None,
+        exception: None,
         purpose: Some("api".into()),
         why: "api.anthropic.com is in the manifest of Claude Code".into(),
-        banned: None,
+        about: None,
     }
 }
 
@@ -133,10 +136,12 @@ pub fn started(process: ProcessView) -> Effect {
         process: Arc::new(process),
         judgement: Judgement {
             verdict: Verdict::Denied,
-            rule: "banned-tool",
+            rule: "banned-tool".into(),
+            action: Some(Action::Deny(Severity::Critical)),
+            exception: None,
             purpose: None,
             why: "Claude Code is banned".into(),
-            banned: None,
+            about: None,
         },
         logged: true,
     }))
@@ -211,9 +216,11 @@ pub fn accepted(process: ProcessView) -> FlowReport {
         names: Vec::new(),
         judgement: Judgement {
             verdict: Verdict::Served,
-            rule: "served",
+            rule: "served".into(),
+            action: None,
+            exception: None,
             purpose: None,
-            banned: None,
+            about: None,
             why: "192.0.2.99 connected to Claude Code, not the other way round".into(),
         },
         ..report(
@@ -325,10 +332,13 @@ pub fn notice(state: AlertState) -> AlertNotice {
         time: BootNs(6 * SECOND),
         state,
         alert: Arc::new(Alert {
-            rule: "banned-tool",
+            rule: "banned-tool".into(),
             severity: Severity::Critical,
             labels: BTreeMap::from([("tool", "claude-code".into())]),
-            annotations: BTreeMap::from([("summary", "Claude Code is banned and runs".into())]),
+            annotations: BTreeMap::from([
+                ("policy_digest", "00ff".into()),
+                ("summary", "Claude Code is banned and runs".into()),
+            ]),
             started: BootNs(2 * SECOND),
             last_seen: BootNs(3 * SECOND),
             occurrences: 2,
@@ -338,6 +348,24 @@ pub fn notice(state: AlertState) -> AlertNotice {
 
 pub fn alert(state: AlertState) -> Effect {
     Effect::Alert(Box::new(notice(state)))
+}
+
+/// A policy of one rule, whose alert is [`alert`].
+pub fn policy() -> Policy {
+    let mut when = Matcher::default();
+    when.words[Word::Tool as usize] = vec!["claude-code".into()];
+    let rule = Rule {
+        id: "banned-tool".into(),
+        what: None,
+        pack: None,
+        when,
+        unless: Matcher::default(),
+        action: Action::Deny(Severity::Critical),
+    };
+    Policy::new(PolicyConfig {
+        rules: vec![rule],
+        exceptions: Vec::new(),
+    })
 }
 
 /// Compares with a file of the repository; `UPDATE=1` rewrites it.

@@ -280,7 +280,7 @@ mod tests {
     use tokio::sync::watch;
     use tokio_rustls::TlsConnector;
 
-    use super::pages::{About, Readiness};
+    use super::pages::{About, PolicyStatus, Readiness};
     use super::web_config::WebConfigFile;
     use super::*;
     use crate::metrics::BuildInfo;
@@ -329,6 +329,7 @@ mod tests {
             telemetry_path: "/metrics".into(),
             about: Arc::new(about),
             readiness: receiver,
+            policy: watch::channel(PolicyStatus::default()).1,
             config: config.map(|path| Arc::new(WebConfigFile::open(path).unwrap())),
         };
         let (stop, stopped) = oneshot::channel();

@@ -57,7 +57,6 @@ impl Notice {
     pub fn new(notice: &AlertNotice, clock: WallClock, host: &HostInfo) -> Self {
         let alert = &notice.alert;
         let mut annotations = owned(&alert.annotations);
-        annotations.insert("policy_digest".to_owned(), host.policy_digest.clone());
         annotations.insert(
             "runbook".to_owned(),
             format!("{}#{}", host.runbooks, alert.rule),
@@ -69,7 +68,7 @@ impl Notice {
             started_ns: clock.unix_ns(alert.started),
             last_seen_ns: clock.unix_ns(alert.last_seen),
             occurrences: alert.occurrences,
-            rule: alert.rule.to_owned(),
+            rule: alert.rule.to_string(),
             severity: alert.severity.name().to_owned(),
             labels: owned(&alert.labels),
             annotations,

@@ -21,7 +21,7 @@ use super::version::{Version, VersionRange};
 use super::{CLASSES, CatalogFile, ManifestEndpoint, PURPOSES, Service, Tool};
 
 /// ISO 3166 alpha-2 codes, and `XX` for unknown or several.
-const JURISDICTIONS: &str = "\
+pub(super) const JURISDICTIONS: &str = "\
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS \
     BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE \
     EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM \
@@ -372,7 +372,7 @@ impl<'a> Checker<'a> {
 
     fn jurisdiction(&mut self, key: &str, written: &Spanned<String>) -> Arc<str> {
         let code = written.get_ref();
-        if !JURISDICTIONS.split(' ').any(|known| known == code) {
+        if !super::is_jurisdiction(code) {
             self.fail(key, written.span(), Problem::BadJurisdiction(code.clone()));
         }
         code.as_str().into()

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 const HOST_BYTES_MAX: usize = 253;
 
 /// Which hosts an entry of the catalog means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     /// This host: `api.anthropic.com`.
     Exact(Arc<str>),
@@ -35,6 +35,19 @@ impl HostPattern {
     ///
     /// What is wrong with it and what to write, to follow after ``the host `text` ``.
     pub(super) fn parse(text: &str) -> Result<HostPattern, &'static str> {
+        let pattern = HostPattern::parse_broad(text)?;
+        match pattern.tail() {
+            Some(tail) if tail.split('.').count() < 2 => Err(TOO_BROAD),
+            _ => Ok(pattern),
+        }
+    }
+
+    /// The same; a whole top-level domain will do, for those that know their own network.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn parse_broad(text: &str) -> Result<HostPattern, &'static str> {
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(HostPattern::Network(ip.into()));
         }
@@ -50,8 +63,8 @@ impl HostPattern {
         if text.len() > HOST_BYTES_MAX || !text.split('.').all(is_label_pattern) {
             return Err(NOT_A_HOST);
         }
-        if literal_tail(text).split('.').count() < 2 {
-            return Err(TOO_BROAD);
+        if literal_tail(text).is_empty() {
+            return Err(EVERY_HOST);
         }
         Ok(match text.strip_prefix("*.") {
             _ if !text.contains('*') => HostPattern::Exact(text.into()),
@@ -60,8 +73,25 @@ impl HostPattern {
         })
     }
 
-    /// Every host that matches ends in these labels.
-    fn tail(&self) -> Option<&str> {
+    /// Whether it means the host of this canonical name.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        let below = |tail: &str| {
+            let before = host.strip_suffix(tail);
+            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        self.tail().is_some_and(below) && self.matches_before_tail(host)
+    }
+
+    /// Whether it means this address.
+    #[must_use]
+    pub fn holds(&self, ip: IpAddr) -> bool {
+        matches!(self, HostPattern::Network(network) if network.contains(&ip.to_canonical()))
+    }
+
+    /// Every host that matches ends in these labels; `None` for networks.
+    #[must_use]
+    pub fn tail(&self) -> Option<&str> {
         match self {
             HostPattern::Exact(text) | HostPattern::Suffix(text) => Some(text),
             HostPattern::Glob(text) => Some(literal_tail(text)),
@@ -107,6 +137,7 @@ const NOT_A_HOST: &str = "is no host; write a lower-case name such as `api.examp
     `*.example.com`, `api.*.example.com`, an address or a network";
 const NOT_A_NETWORK: &str = "is no network; write it as `192.0.2.0/24` or `2001:db8::/32`";
 const HOST_BITS_SET: &str = "has bits set after its prefix; write the network's first address";
+const EVERY_HOST: &str = "is any host at all; it must end in a label without `*`";
 const TOO_BROAD: &str = "covers a whole top-level domain; it must end in two labels without `*`";
 
 fn is_label_pattern(label: &str) -> bool {
@@ -355,8 +386,8 @@ mod tests {
         check("192.0.2.0/33", NOT_A_NETWORK);
         check("192.0.2.1/24", HOST_BITS_SET);
         check("*.com", TOO_BROAD);
-        check("api.*", TOO_BROAD);
-        check("*", TOO_BROAD);
+        check("api.*", EVERY_HOST);
+        check("*", EVERY_HOST);
         check("localhost", TOO_BROAD);
         check("a**.example.com", NOT_A_HOST);
     }

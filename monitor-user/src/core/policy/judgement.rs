@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::rule::Action;
 use crate::core::catalog::Tool;
 
 /// The verdict on a flow.
@@ -17,6 +18,8 @@ pub enum Verdict {
     Optional,
     /// Named, and not in the manifest.
     Undeclared,
+    /// Allowed by a rule or an exception, though the manifest does not list it.
+    Allowed,
     /// Forbidden by a rule.
     Denied,
     /// An AI tool's flow to an address without a name.
@@ -31,11 +34,12 @@ pub enum Verdict {
 
 impl Verdict {
     /// All verdicts, for metrics that must exist at zero.
-    pub const ALL: [Verdict; 9] = [
+    pub const ALL: [Verdict; 10] = [
         Verdict::Expected,
         Verdict::ExpectedUnverified,
         Verdict::Optional,
         Verdict::Undeclared,
+        Verdict::Allowed,
         Verdict::Denied,
         Verdict::Unknown,
         Verdict::Local,
@@ -51,6 +55,7 @@ impl Verdict {
             Verdict::ExpectedUnverified => "expected-unverified",
             Verdict::Optional => "optional",
             Verdict::Undeclared => "undeclared",
+            Verdict::Allowed => "allowed",
             Verdict::Denied => "denied",
             Verdict::Unknown => "unknown",
             Verdict::Local => "local",
@@ -60,32 +65,67 @@ impl Verdict {
     }
 }
 
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Look at it in working hours.
+    Warning,
+    /// Look at it now.
+    Critical,
+}
+
+impl Severity {
+    /// Name in alerts and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
 /// What the policy says, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// The verdict.
     pub verdict: Verdict,
-    /// The rule that decided, one of [`rule`].
-    pub rule: &'static str,
+    /// The rule that decided: one of the operator's, or of [`rule`].
+    pub rule: Arc<str>,
+    /// What the operator's rule asks for; `None` if none fits, and the catalog alone speaks.
+    pub action: Option<Action>,
+    /// The exception that lifted the rule.
+    pub exception: Option<Arc<str>>,
     /// What the endpoint is for, where the catalog says so: `api`, `telemetry`, …
     pub purpose: Option<Arc<str>>,
     /// One sentence for a person.
     pub why: Arc<str>,
-    /// The banned tool that the process belongs to or bears the name of, if the verdict is about
-    /// that and not about the endpoint.
-    pub banned: Option<Arc<Tool>>,
+    /// The tool that the process belongs to or bears the name of, if the rule is about that and
+    /// not about the endpoint.
+    pub about: Option<Arc<Tool>>,
 }
 
 impl Judgement {
     pub(super) fn new(verdict: Verdict, rule: &'static str, why: String) -> Judgement {
-        let why = why.into();
         Judgement {
             verdict,
-            rule,
+            rule: rule.into(),
+            action: None,
+            exception: None,
             purpose: None,
-            why,
-            banned: None,
+            why: why.into(),
+            about: None,
         }
+    }
+
+    /// Somebody may want to know: it is of an AI tool or endpoint, or a rule is about it.
+    #[must_use]
+    pub fn matters(&self) -> bool {
+        let forbidden = self.action.is_some_and(|action| action != Action::Allow);
+        self.verdict != Verdict::NotJudged || forbidden
     }
 
     pub(super) fn for_purpose(self, purpose: &Arc<str>) -> Judgement {
@@ -94,10 +134,8 @@ impl Judgement {
     }
 }
 
-/// The rules that a [`Judgement`] can name.
+/// The rules that a [`Judgement`] can name besides the operator's.
 pub mod rule {
-    /// The process belongs to a banned tool, or reaches a banned tool's provider.
-    pub const BANNED_TOOL: &str = "banned-tool";
     /// The tool's manifest lists the endpoint.
     pub const MANIFEST: &str = "manifest";
     /// The endpoint has a name, and the tool's manifest does not list it.

@@ -5,21 +5,45 @@
 use std::net::IpAddr;
 
 use super::FlowFacts;
+use super::facts::Known;
 use super::judgement::{Judgement, Verdict, rule};
 use crate::core::attribute::Attribution;
-use crate::core::catalog::{Catalog, ManifestEndpoint, Provider, Tool};
+use crate::core::catalog::{Catalog, ManifestEndpoint, Tool};
 use crate::core::names::{NameEvidence, NameSource};
 
-/// The AI provider that a flow goes to by name, and a clause that says so.
-pub(super) fn provided(catalog: &Catalog, flow: &FlowFacts<'_>) -> Option<(String, Provider)> {
-    let host = &flow.name?.name;
-    let provider = catalog.provider(host)?;
-    let whose = format!("{host} is {}'s ({})", provider.vendor, provider.purpose);
-    Some((whose, provider))
+/// A flow of a tool.
+pub(super) fn judge_member(
+    catalog: &Catalog,
+    flow: &FlowFacts<'_>,
+    member: &Attribution,
+    known: &Known<'_>,
+) -> Judgement {
+    if flow.served {
+        return judge_served(flow, &member.tool);
+    }
+    if let Some(local) = judge_local(flow) {
+        return local;
+    }
+    match listed(catalog, flow, member) {
+        Some((endpoint, fact)) => judge_listed(endpoint, fact, doubt(flow, member)),
+        None => Judgement {
+            purpose: known.purpose(),
+            ..judge_unlisted(flow, &member.tool)
+        },
+    }
+}
+
+/// A flow of a process that belongs to no known tool; `None` if it reaches no AI provider.
+pub(super) fn judge_stranger(flow: &FlowFacts<'_>, known: &Known<'_>) -> Option<Judgement> {
+    let (host, provider) = (&flow.name?.name, known.provider?);
+    let (vendor, purpose) = (&provider.vendor, &provider.purpose);
+    let why = format!("{host} is {vendor}'s ({purpose}), and the program is no known AI tool");
+    let rule = rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM;
+    Some(Judgement::new(Verdict::Undeclared, rule, why).for_purpose(purpose))
 }
 
 /// The entry of the tool's manifest that a flow fits, and a clause that says so.
-pub(super) fn listed<'a>(
+fn listed<'a>(
     catalog: &'a Catalog,
     flow: &FlowFacts<'_>,
     member: &Attribution,
@@ -41,7 +65,7 @@ pub(super) fn listed<'a>(
 }
 
 /// A tool's answer to a peer that connected to it.
-pub(super) fn judge_served(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
+fn judge_served(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
     let ip = flow.remote.addr.ip();
     if ip.is_loopback() {
         return loopback(ip);
@@ -52,7 +76,7 @@ pub(super) fn judge_served(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
 
 /// A flow that stays on this host or goes to its resolver. An address of this host that has a
 /// name is judged by the name, which says what the process meant to reach.
-pub(super) fn judge_local(flow: &FlowFacts<'_>) -> Option<Judgement> {
+fn judge_local(flow: &FlowFacts<'_>) -> Option<Judgement> {
     let ip = flow.remote.addr.ip();
     let here = ip.is_loopback() || ip.is_unspecified();
     if flow.to_resolver {
@@ -73,7 +97,7 @@ fn local(ip: IpAddr, purpose: &str, what: &str) -> Judgement {
 
 /// Why a process that is attributed to a tool may be another program after all. Such a process
 /// does not profit from the tool's manifest.
-pub(super) fn doubt(flow: &FlowFacts<'_>, member: &Attribution) -> Option<String> {
+fn doubt(flow: &FlowFacts<'_>, member: &Attribution) -> Option<String> {
     if !flow.exact {
         Some("the record of the process's last exec was lost".to_owned())
     } else if !member.trusted {
@@ -87,11 +111,7 @@ pub(super) fn doubt(flow: &FlowFacts<'_>, member: &Attribution) -> Option<String
 }
 
 /// A flow to an endpoint that the manifest lists, as `fact` says.
-pub(super) fn judge_listed(
-    endpoint: &ManifestEndpoint,
-    fact: String,
-    doubt: Option<String>,
-) -> Judgement {
+fn judge_listed(endpoint: &ManifestEndpoint, fact: String, doubt: Option<String>) -> Judgement {
     let (verdict, why) = match (doubt, &endpoint.switch) {
         (Some(doubt), _) => (Verdict::ExpectedUnverified, format!("{fact}; but {doubt}")),
         (None, _) if !endpoint.optional => (Verdict::Expected, fact),
@@ -102,7 +122,7 @@ pub(super) fn judge_listed(
 }
 
 /// A flow to an endpoint that the manifest does not list.
-pub(super) fn judge_unlisted(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
+fn judge_unlisted(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
     let tool = &tool.name;
     if let Some(NameEvidence { name, source, .. }) = flow.name {
         let why = format!("{name} is not in {tool}'s manifest; {}", how_known(*source));
@@ -114,7 +134,7 @@ pub(super) fn judge_unlisted(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
     }
 }
 
-pub(super) fn how_known(source: NameSource) -> &'static str {
+fn how_known(source: NameSource) -> &'static str {
     match source {
         NameSource::DnsOwn => "resolved by the process's own DNS query",
         NameSource::DnsShared => "resolved by another process's DNS query",

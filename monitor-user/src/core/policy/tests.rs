@@ -2,14 +2,14 @@
 //!
 //! In: processes, remotes and names. Out: judgements.
 
-use super::judgement::{Judgement, Verdict, rule};
+use super::judgement::{Judgement, Severity, Verdict};
+use super::rule::{Action, Exception, Matcher, Rule, Word};
 use super::*;
 use crate::core::attribute::Role;
-use crate::core::fixture::{catalog, member, own, shared, stranger, tcp};
+use crate::core::fixture::{ban, catalog, member, own, rule, shared, stranger, tcp, words};
 
 fn policy(banned: &[&str]) -> Policy {
-    let banned = banned.iter().map(|&id| id.to_owned()).collect();
-    Policy::new(&PolicyConfig { banned }, &catalog()).unwrap()
+    Policy::new(ban(banned))
 }
 
 /// Who goes where, under which names, with nothing banned but `banned`.
@@ -35,6 +35,7 @@ impl Case<'_> {
             to_resolver: false,
             served: false,
             name: names.first(),
+            wall_seconds: 0,
         };
         policy(self.banned).judge_flow(&catalog(), &change(facts))
     }
@@ -47,7 +48,7 @@ fn claude() -> ProcessView {
 #[track_caller]
 fn check(judgement: &Judgement, verdict: Verdict, rule: &str, why: &str) {
     assert_eq!(
-        (judgement.verdict, judgement.rule),
+        (judgement.verdict, &*judgement.rule),
         (verdict, rule),
         "{}",
         judgement.why
@@ -202,14 +203,14 @@ fn a_flow_on_this_host_or_to_its_resolver_is_local() {
     check(
         &dns,
         Verdict::Local,
-        rule::LOCAL,
+        judgement::rule::LOCAL,
         "198.51.100.1 is a resolver of this host",
     );
     assert_eq!(dns.purpose.as_deref(), Some("dns"));
     check(
         &case.judge(),
         Verdict::Unknown,
-        rule::UNNAMED_ENDPOINT,
+        judgement::rule::UNNAMED_ENDPOINT,
         "198.51.100.1 has no known name, and is not in Claude Code's manifest",
     );
     // A name that leads to this host is what the process meant.
@@ -259,7 +260,7 @@ fn a_peer_that_connects_to_a_tool_is_not_the_tools_choice() {
         "203.0.113.9:0",
         &["claude-code"],
         Verdict::Denied,
-        "Claude Code is banned; the process belongs to it as main, evidence exe-path",
+        "banned: the process belongs to Claude Code as main, evidence exe-path",
     );
     check_served(
         stranger("/usr/sbin/nginx"),
@@ -319,7 +320,7 @@ fn a_process_that_may_not_be_the_tool_does_not_profit_from_its_manifest() {
     check(
         &by_name.judge(),
         Verdict::ExpectedUnverified,
-        rule::MANIFEST,
+        judgement::rule::MANIFEST,
         "192.0.2.200 is in Claude Code's manifest (api), listed by address; \
          but only its name says that it is Claude Code",
     );
@@ -332,24 +333,24 @@ fn a_banned_tool_may_reach_nothing_and_not_even_run() {
         (
             Role::Main,
             true,
-            "Claude Code is banned; the process belongs to it as main, evidence exe-path",
+            "banned: the process belongs to Claude Code as main, evidence exe-path",
         ),
         (
             Role::Git,
             true,
-            "Claude Code is banned; the process belongs to it as git, evidence exe-path",
+            "banned: the process belongs to Claude Code as git, evidence exe-path",
         ),
         (
             Role::Main,
             false,
-            "Claude Code is banned; the process belongs to it as main, evidence name",
+            "banned: the process belongs to Claude Code as main, evidence name",
         ),
     ] {
         let process = member("claude-code", role, trusted);
         check(
-            &policy(banned).judge_presence(&process),
+            &policy(banned).judge_presence(&process, 0),
             Verdict::Denied,
-            rule::BANNED_TOOL,
+            "banned-tool",
             why,
         );
         for to in ["127.0.0.1:8080", REMOTE] {
@@ -360,11 +361,11 @@ fn a_banned_tool_may_reach_nothing_and_not_even_run() {
                 names,
                 banned,
             };
-            check(&case.judge(), Verdict::Denied, rule::BANNED_TOOL, why);
+            check(&case.judge(), Verdict::Denied, "banned-tool", why);
         }
     }
     for process in [member("codex-cli", Role::Main, true), stranger("/bin/sh")] {
-        let judgement = policy(banned).judge_presence(&process);
+        let judgement = policy(banned).judge_presence(&process, 0);
         assert_eq!(judgement.verdict, Verdict::NotJudged);
     }
 }
@@ -376,15 +377,15 @@ fn the_name_of_a_banned_tool_is_not_borne_below_another_either() {
     Arc::make_mut(codex.tool.as_mut().unwrap())
         .namesakes
         .push(Arc::clone(&claude));
-    let judge = |banned| policy(&[banned]).judge_presence(&codex);
+    let judge = |banned| policy(&[banned]).judge_presence(&codex, 0);
     let judgement = judge("claude-code");
     check(
         &judgement,
         Verdict::Denied,
-        rule::BANNED_TOOL,
-        "Claude Code is banned; the process, or one between it and Codex CLI, bears its name",
+        "banned-tool",
+        "banned: the process, or one between it and Codex CLI, bears the name of Claude Code",
     );
-    assert_eq!(judgement.banned, Some(claude));
+    assert_eq!(judgement.about, Some(claude));
     let names = &[own("api.openai.com")];
     let case = |banned| Case {
         process: codex.clone(),
@@ -395,7 +396,7 @@ fn the_name_of_a_banned_tool_is_not_borne_below_another_either() {
     assert_eq!(case(&["claude-code"]).judge().verdict, Verdict::Denied);
     assert_eq!(case(&[]).judge().verdict, Verdict::Expected);
     // Its own tool counts first.
-    assert_eq!(judge("codex-cli").banned.unwrap().id.as_ref(), "codex-cli");
+    assert_eq!(judge("codex-cli").about.unwrap().id.as_ref(), "codex-cli");
 }
 
 #[test]
@@ -418,14 +419,14 @@ fn a_stranger_is_judged_only_where_it_reaches_an_ai_provider() {
     check(
         &case(&reaches, &["claude-code"]),
         Verdict::Undeclared,
-        rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM,
+        judgement::rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM,
         "api.openai.com is OpenAI's (api), and the program is no known AI tool",
     );
     check(
         &case(&reaches, &["claude-code", "codex-cli"]),
         Verdict::Denied,
-        rule::BANNED_TOOL,
-        "api.openai.com is OpenAI's (api), whose Codex CLI is banned",
+        "banned-vendor",
+        "banned vendor: api.openai.com is OpenAI's (api), and the program is no known AI tool",
     );
 }
 
@@ -447,11 +448,12 @@ fn another_tools_name_does_not_open_the_way_to_a_banned_tools_provider() {
         check(
             &denied,
             Verdict::Denied,
-            rule::BANNED_TOOL,
-            "api.openai.com is OpenAI's (api), whose Codex CLI is banned",
+            "banned-vendor",
+            "banned vendor: api.openai.com is not in Claude Code's manifest; \
+             resolved by the process's own DNS query",
         );
         assert_eq!(
-            (denied.banned, denied.purpose.as_deref()),
+            (denied.about, denied.purpose.as_deref()),
             (None, Some("api"))
         );
         assert_eq!(judge(trusted, &[]).verdict, Verdict::Undeclared);
@@ -461,10 +463,7 @@ fn another_tools_name_does_not_open_the_way_to_a_banned_tools_provider() {
 #[test]
 fn a_manifest_opens_the_way_to_a_banned_tools_provider_for_the_tool_itself_only() {
     let catalog = Catalog::embedded().unwrap();
-    let config = PolicyConfig {
-        banned: vec!["claude-code".to_owned()],
-    };
-    let policy = Policy::new(&config, &catalog).unwrap();
+    let policy = policy(&["claude-code"]);
     for (trusted, verdict) in [(true, Verdict::Expected), (false, Verdict::Denied)] {
         let mut process = member("codex-cli", Role::Main, trusted);
         let tool = Arc::clone(catalog.tool("copilot-language-server").unwrap());
@@ -476,34 +475,137 @@ fn a_manifest_opens_the_way_to_a_banned_tools_provider_for_the_tool_itself_only(
             to_resolver: false,
             served: false,
             name: Some(&own("api.anthropic.com")),
+            wall_seconds: 0,
         };
         assert_eq!(policy.judge_flow(&catalog, &facts).verdict, verdict);
     }
 }
 
-#[track_caller]
-fn check_unknown(id: &str, error: &str) {
-    let config = PolicyConfig {
-        banned: vec![id.to_owned()],
+/// A policy of one rule about the words of one part, and perhaps one exception to it.
+fn one_rule(word: Word, items: &[&str], action: Action) -> PolicyConfig {
+    PolicyConfig {
+        rules: vec![Rule {
+            when: words(word, items),
+            ..rule("r", action)
+        }],
+        exceptions: Vec::new(),
+    }
+}
+
+fn judged_by(config: PolicyConfig, process: &ProcessView, name: &NameEvidence) -> Judgement {
+    let facts = FlowFacts {
+        process,
+        exact: true,
+        remote: tcp(REMOTE),
+        to_resolver: false,
+        served: false,
+        name: Some(name),
+        wall_seconds: 1_000,
     };
-    assert_eq!(
-        Policy::new(&config, &catalog()).unwrap_err().to_string(),
-        error
-    );
+    Policy::new(config).judge_flow(&catalog(), &facts)
 }
 
 #[test]
-fn a_ban_of_an_unknown_tool_says_what_may_be_meant() {
-    for id in ["claude", "cluade-code", "claude_code"] {
-        check_unknown(
-            id,
-            &format!(
-                "[policy] banned: the catalog has no tool `{id}`; did you mean `claude-code`?"
-            ),
-        );
+fn an_allowance_is_for_the_tool_itself_and_not_for_its_name() {
+    let allow = |item| one_rule(Word::Tool, &[item], Action::Allow);
+    let verdict =
+        |process: &ProcessView| judged_by(allow("claude-code"), process, &own("evil.test")).verdict;
+    assert_eq!(verdict(&claude()), Verdict::Allowed);
+    assert_eq!(
+        verdict(&member("claude-code", Role::Main, false)),
+        Verdict::Undeclared
+    );
+    assert_eq!(verdict(&stranger("/bin/curl")), Verdict::NotJudged);
+    // Nor does another tool's process profit from a name that it bears.
+    let claude = Arc::clone(catalog().tool("claude-code").unwrap());
+    let mut codex = member("codex-cli", Role::Main, true);
+    Arc::make_mut(codex.tool.as_mut().unwrap())
+        .namesakes
+        .push(claude);
+    assert_eq!(verdict(&codex), Verdict::Undeclared);
+    // What an impostor wants to escape by `unless` catches it.
+    let mut but_claude = one_rule(Word::Tool, &["*"], Action::Deny(Severity::Critical));
+    but_claude.rules[0].unless = words(Word::Tool, &["claude-code"]);
+    for (trusted, verdict) in [(true, Verdict::Expected), (false, Verdict::Denied)] {
+        let process = member("claude-code", Role::Main, trusted);
+        let judged = judged_by(but_claude.clone(), &process, &own("api.anthropic.com"));
+        assert_eq!(judged.verdict, verdict);
     }
-    check_unknown(
-        "vim",
-        "[policy] banned: the catalog has no tool `vim`; `telltale catalog list` shows all",
+}
+
+fn lifting(config: PolicyConfig, ends_seconds: i64) -> PolicyConfig {
+    let exception = Exception {
+        id: "x".into(),
+        rules: vec!["r".into()],
+        when: Matcher::default(),
+        owner: "me".into(),
+        reason: "so it was agreed".into(),
+        ticket: None,
+        expires: "2026-12-31".into(),
+        ends_seconds,
+    };
+    PolicyConfig {
+        exceptions: vec![exception],
+        ..config
+    }
+}
+
+#[test]
+fn an_exception_lifts_a_rule_until_its_day_is_over() {
+    let deny = || {
+        one_rule(
+            Word::Tool,
+            &["claude-code"],
+            Action::Deny(Severity::Critical),
+        )
+    };
+    let judge =
+        |ends, process: &ProcessView| judged_by(lifting(deny(), ends), process, &own("evil.test"));
+    let lifted = judge(1_001, &claude());
+    assert_eq!(
+        (lifted.verdict, lifted.action),
+        (Verdict::Allowed, Some(Action::Allow))
+    );
+    assert_eq!(
+        (&*lifted.rule, lifted.exception.as_deref()),
+        ("r", Some("x"))
+    );
+    assert!(
+        lifted
+            .why
+            .ends_with("; exception `x` of me lifts it up to 2026-12-31: so it was agreed")
+    );
+    let over = judge(1_000, &claude());
+    assert_eq!((over.verdict, over.exception), (Verdict::Denied, None));
+    let impostor = judge(1_001, &member("claude-code", Role::Main, false));
+    assert_eq!(impostor.verdict, Verdict::Denied);
+    let presence = Policy::new(lifting(deny(), 1_001)).judge_presence(&claude(), 1_000);
+    assert_eq!(presence.verdict, Verdict::Allowed);
+}
+
+#[test]
+fn a_rule_about_where_flows_go_is_not_about_presence_nor_about_this_host() {
+    let mut config = one_rule(Word::Tool, &["*"], Action::Deny(Severity::Critical));
+    config.rules[0].unless = words(Word::Country, &["CN"]);
+    let policy = Policy::new(config);
+    assert_eq!(
+        policy.judge_presence(&claude(), 0).verdict,
+        Verdict::NotJudged
+    );
+    let facts = |to, name| FlowFacts {
+        process: Box::leak(Box::new(claude())),
+        exact: true,
+        remote: tcp(to),
+        to_resolver: false,
+        served: false,
+        name,
+        wall_seconds: 0,
+    };
+    let judge = |to, name| policy.judge_flow(&catalog(), &facts(to, name)).verdict;
+    assert_eq!(judge("127.0.0.1:80", None), Verdict::Local);
+    assert_eq!(judge(REMOTE, None), Verdict::Denied);
+    assert_eq!(
+        judge(REMOTE, Some(&own("api.anthropic.com"))),
+        Verdict::Denied
     );
 }

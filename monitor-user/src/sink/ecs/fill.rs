@@ -16,6 +16,7 @@ use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::event::{BootNs, Endpoint, Hook, Outcome, Protocol};
 use crate::core::names::NameEvidence;
 use crate::core::policy::judgement::Judgement;
+use crate::core::policy::rule::Action;
 use crate::core::report::{
     AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, Origin, OverBudgetReport,
     ParentView, ProcessEnded, ProcessStarted, ProcessView, ResumedReport, SocketReport,
@@ -322,11 +323,11 @@ fn resumed<'a>(report: &ResumedReport, clock: &WallClock, frame: &'a Frame) -> L
 fn alert<'a>(notice: &'a AlertNotice, clock: &WallClock, frame: &'a Frame) -> Line<'a> {
     let alert = &notice.alert;
     let mut line = line(&ALERT, notice.sequence, notice.time, clock, frame);
-    line.rule = Some(Rule { name: alert.rule });
+    line.rule = Some(Rule { name: &alert.rule });
     line.event.reason = alert.annotations.get("summary").map(|summary| &**summary);
     line.event.start = Some(clock.rfc3339(alert.started));
     line.event.end = (notice.state == AlertState::Resolved).then(|| clock.rfc3339(notice.time));
-    line.telltale.rule = Some(alert.rule);
+    line.telltale.rule = Some(&alert.rule);
     line.telltale.alert = Some(AlertFields {
         state: state_name(notice.state),
         severity: alert.severity.name(),
@@ -516,15 +517,25 @@ fn evidence(evidence: &Evidence) -> EvidenceFields<'_> {
 
 fn set_judgement<'a>(line: &mut Line<'a>, judgement: &'a Judgement) {
     line.rule = Some(Rule {
-        name: judgement.rule,
+        name: &judgement.rule,
     });
     line.telltale.verdict = Some(judgement.verdict.name());
-    line.telltale.rule = Some(judgement.rule);
+    line.telltale.rule = Some(&judgement.rule);
+    line.telltale.action = judgement.action.map(action_name);
+    line.telltale.exception = judgement.exception.as_deref();
     line.telltale.why = Some(&judgement.why);
     line.telltale.endpoint = judgement
         .purpose
         .as_deref()
         .map(|purpose| EndpointFields { purpose });
+}
+
+/// Nothing is blocked yet, and the log must not say so.
+fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Deny(_) => "would-deny",
+        Action::Allow | Action::Alert(_) => action.name(),
+    }
 }
 
 fn destination(remote: Endpoint, domain: Option<&str>) -> Destination<'_> {

@@ -24,6 +24,7 @@ use tokio::task::spawn_blocking;
 use super::auth::Gate;
 use super::status;
 use super::web_config::{WebConfig, WebConfigFile};
+use crate::core::policy::Policy;
 use crate::metrics::Metrics;
 use crate::metrics::encode::Format;
 use crate::metrics::outputs::WebRefusal;
@@ -46,6 +47,8 @@ pub struct Web {
     pub telemetry_path: String,
     /// What does not change while Telltale runs.
     pub about: Arc<About>,
+    /// By what is judged; its owner changes it.
+    pub policy: watch::Receiver<PolicyStatus>,
     /// Whether the monitor sees; its owner changes it.
     pub readiness: watch::Receiver<Readiness>,
     /// TLS, users and headers.
@@ -61,10 +64,38 @@ pub struct About {
     pub object_digest: String,
     /// Name of the host.
     pub host: String,
+}
+
+/// By what is judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyStatus {
+    /// SHA-256 of rules and exceptions, in hex.
+    pub digest: String,
+    /// SHA-256 of the catalog's files, in hex.
+    pub catalog_digest: String,
+    /// Number of rules.
+    pub rules: usize,
+    /// Number of exceptions, those included that are over.
+    pub exceptions: usize,
     /// Tools that must not run.
     pub banned: Vec<String>,
-    /// SHA-256 of what judges: the bans and the catalog, in hex.
-    pub policy_digest: String,
+    /// Why what was written last is not what judges; `None` if it is.
+    pub rejected: Option<String>,
+}
+
+impl PolicyStatus {
+    /// Of a policy in force.
+    #[must_use]
+    pub fn of(policy: &Policy, catalog_digest: &str) -> PolicyStatus {
+        PolicyStatus {
+            digest: policy.digest().to_string(),
+            catalog_digest: catalog_digest.to_owned(),
+            rules: policy.rules().len(),
+            exceptions: policy.exceptions().len(),
+            banned: policy.banned().iter().map(ToString::to_string).collect(),
+            rejected: None,
+        }
+    }
 }
 
 impl Web {

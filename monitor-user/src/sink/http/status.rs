@@ -107,7 +107,7 @@ pub fn json(web: &Web) -> String {
         .map(|tool| (tool.to_owned(), tool_json(&state, tool)))
         .collect();
     let firing = state.by("telltale_alerts_firing", "rule");
-    let about = &web.about;
+    let (about, policy) = (&web.about, web.policy.borrow().clone());
     let status = json!({
         "version": about.version,
         "object_digest": about.object_digest,
@@ -116,7 +116,14 @@ pub fn json(web: &Web) -> String {
         "not_ready_reason": reason,
         "coverage": {"complete": state.complete(), "gaps": state.gaps()},
         "hooks": hooks,
-        "policy": {"banned": about.banned, "digest": about.policy_digest},
+        "policy": {
+            "banned": policy.banned,
+            "digest": policy.digest,
+            "catalog_digest": policy.catalog_digest,
+            "rules": policy.rules,
+            "exceptions": policy.exceptions,
+            "rejected": policy.rejected,
+        },
         "alerts_firing": firing,
         "books_remainder": state.by("telltale_books_remainder", "hook"),
         "losses": losses,
@@ -162,7 +169,8 @@ pub fn page(web: &Web) -> String {
     let attached = hooks.values().filter(|attached| **attached > 0.0).count();
     let about = &web.about;
     let losses: f64 = state.losses().iter().map(|sample| sample.value).sum();
-    let digest: String = about.policy_digest.chars().take(12).collect();
+    let policy = web.policy.borrow().clone();
+    let digest: String = policy.digest.chars().take(12).collect();
     let texts = [
         ("class", class.to_owned()),
         ("headline", headline),
@@ -178,7 +186,7 @@ pub fn page(web: &Web) -> String {
         ("connections", count(connections(&state, |_| true))),
         ("unexpected", count(connections(&state, is_unexpected))),
         ("losses", count(losses)),
-        ("banned", named(&about.banned)),
+        ("banned", named(&policy.banned)),
         ("policy", digest),
     ];
     // The rows are markup already; put in last, they are not looked at for further names.
@@ -317,12 +325,13 @@ mod tests {
     use crate::core::report::AlertState;
     use crate::metrics::{BuildInfo, Metrics};
     use crate::sink::fixture::{self, CLOCK};
-    use crate::sink::http::pages::About;
+    use crate::sink::http::pages::{About, PolicyStatus};
 
     /// A monitor that saw a tool and an alert; of a host with an odd name.
     fn web(readiness: Readiness) -> Web {
         let tools = ["claude-code"].into_iter();
         let metrics = Metrics::new(tools, &BuildInfo::default(), "5f3c").unwrap();
+        metrics.set_policy(&fixture::policy(), "11ee");
         metrics.set_hook_attached("connect4", true);
         metrics.set_hook_attached("connect6", false);
         for effect in [
@@ -339,11 +348,18 @@ mod tests {
             about: Arc::new(About {
                 version: "<1>".into(),
                 host: "a&b{{tools}}".into(),
-                banned: vec!["qoder-cli".into()],
-                policy_digest: "00ff".into(),
                 object_digest: "aa".into(),
             }),
             readiness: watch::channel(readiness).1,
+            policy: watch::channel(PolicyStatus {
+                digest: "00ff".into(),
+                catalog_digest: "11ee".into(),
+                rules: 2,
+                exceptions: 0,
+                banned: vec!["qoder-cli".into()],
+                rejected: None,
+            })
+            .1,
             config: None,
         }
     }
@@ -383,7 +399,14 @@ mod tests {
         );
         assert_eq!(
             status["policy"],
-            json!({"banned": ["qoder-cli"], "digest": "00ff"})
+            json!({
+                "banned": ["qoder-cli"],
+                "digest": "00ff",
+                "catalog_digest": "11ee",
+                "rules": 2,
+                "exceptions": 0,
+                "rejected": null,
+            })
         );
         assert_eq!(status["alerts_firing"]["banned-tool"], 1.0);
         assert_eq!(

@@ -1,0 +1,606 @@
+//! Thousands of rules at once: which of them fit, without looking at each.
+//!
+//! In: matchers, each with its number, and [`Facts`]. Out: the [`Bits`] of those that fit, which
+//! are the same that [`Matcher::misfit`] finds one by one.
+//!
+//! For each part there is a table from an item to the rules that have it, and the set of rules
+//! that do not ask. What the facts say of a part leaves the union of those; what all parts leave
+//! fits. The sets are bits, 64 rules to a word, so the cost is (rules ÷ 64) × parts in use, and
+//! not rules × parts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::facts::{Facts, Texts};
+use super::rule::{Matcher, NONE, Word, matches_glob};
+use super::window::Window;
+use crate::core::catalog::host::HostPattern;
+use crate::core::catalog::version::VersionRange;
+
+/// Above this share of all rules a set is cheaper as bits: one word of bits or one number.
+const RULES_PER_WORD: usize = 64;
+
+/// A set of rules, by their numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bits(Vec<u64>);
+
+impl Bits {
+    /// None of `rules` rules.
+    #[must_use]
+    pub fn none(rules: usize) -> Bits {
+        Bits(vec![0; rules.div_ceil(RULES_PER_WORD)])
+    }
+
+    /// Adds a rule.
+    pub fn insert(&mut self, rule: usize) {
+        if let Some(word) = self.0.get_mut(rule / RULES_PER_WORD) {
+            *word |= 1 << (rule % RULES_PER_WORD);
+        }
+    }
+
+    /// Whether it holds the rule.
+    #[must_use]
+    pub fn has(&self, rule: usize) -> bool {
+        let word = self.0.get(rule / RULES_PER_WORD);
+        word.is_some_and(|word| word & (1 << (rule % RULES_PER_WORD)) != 0)
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// Leaves those that `other` holds too.
+    pub fn keep(&mut self, other: &Bits) {
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            *word &= other;
+        }
+    }
+
+    /// Takes those out that `other` holds.
+    pub fn remove(&mut self, other: &Bits) {
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            *word &= !other;
+        }
+    }
+
+    /// Adds those that `other` holds.
+    pub fn add(&mut self, other: &Bits) {
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            *word |= other;
+        }
+    }
+
+    /// The lowest number.
+    #[must_use]
+    pub fn first(&self) -> Option<usize> {
+        let place = self.0.iter().position(|word| *word != 0)?;
+        let word = self.0.get(place)?;
+        Some(place * RULES_PER_WORD + word.trailing_zeros() as usize)
+    }
+
+    /// All numbers, upwards.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().flat_map(|(place, word)| {
+            (0..RULES_PER_WORD)
+                .filter(move |bit| word & (1 << bit) != 0)
+                .map(move |bit| place * RULES_PER_WORD + bit)
+        })
+    }
+}
+
+/// The rules that have an item: few as a list, many as bits.
+#[derive(Clone, Debug)]
+enum Members {
+    Few(Vec<usize>),
+    Many(Bits),
+}
+
+impl Members {
+    fn add_to(&self, found: &mut Bits) {
+        match self {
+            Members::Few(rules) => rules.iter().for_each(|rule| found.insert(*rule)),
+            Members::Many(bits) => found.add(bits),
+        }
+    }
+}
+
+/// One part of all matchers.
+#[derive(Clone, Debug)]
+struct Part<K> {
+    /// The rules that do not ask.
+    silent: Bits,
+    items: HashMap<K, Members>,
+}
+
+impl<K: Eq + Hash> Part<K> {
+    /// `None` if no rule asks.
+    fn new<I>(
+        matchers: &[(usize, &Matcher)],
+        rules: usize,
+        items: impl Fn(&Matcher) -> I,
+    ) -> Option<Part<K>>
+    where
+        I: IntoIterator<Item = K>,
+    {
+        let mut silent = Bits::none(rules);
+        let mut lists: HashMap<K, Vec<usize>> = HashMap::new();
+        for (rule, matcher) in matchers {
+            let mut asks = false;
+            for item in items(matcher) {
+                asks = true;
+                lists.entry(item).or_default().push(*rule);
+            }
+            if !asks {
+                silent.insert(*rule);
+            }
+        }
+        let members = |list: Vec<usize>| {
+            if list.len() * RULES_PER_WORD < rules {
+                return Members::Few(list);
+            }
+            let mut bits = Bits::none(rules);
+            list.into_iter().for_each(|rule| bits.insert(rule));
+            Members::Many(bits)
+        };
+        let items: HashMap<K, Members> = lists
+            .into_iter()
+            .map(|(item, list)| (item, members(list)))
+            .collect();
+        (!items.is_empty()).then_some(Part { silent, items })
+    }
+
+    /// Adds the rules that have one of the items for which `holds`, looking at each item: for
+    /// parts of which rules have few different ones.
+    fn scan(&self, found: &mut Bits, holds: impl Fn(&K) -> bool) {
+        for (item, members) in &self.items {
+            if holds(item) {
+                members.add_to(found);
+            }
+        }
+    }
+
+    /// Leaves in `left` those that do not ask, and those that `find` adds.
+    fn narrow(this: Option<&Self>, left: &mut Bits, find: impl FnOnce(&Self, &mut Bits)) {
+        let Some(part) = this else { return };
+        if left.is_empty() {
+            return;
+        }
+        let mut found = part.silent.clone();
+        find(part, &mut found);
+        left.keep(&found);
+    }
+}
+
+/// The part of endpoints: names by the labels that they end in, networks by their lengths.
+#[derive(Clone, Debug)]
+struct Hosts {
+    patterns: Part<HostPattern>,
+    by_tail: HashMap<Box<str>, Vec<HostPattern>>,
+    /// Lengths of the prefixes of IPv4 and IPv6 networks that there are.
+    lengths: [BTreeSet<u8>; 2],
+}
+
+impl Hosts {
+    fn new(patterns: Part<HostPattern>) -> Hosts {
+        let mut hosts = Hosts {
+            patterns,
+            by_tail: HashMap::new(),
+            lengths: Default::default(),
+        };
+        for pattern in hosts.patterns.items.keys() {
+            match pattern {
+                HostPattern::Network(network) => {
+                    hosts.lengths[usize::from(network.addr().is_ipv6())]
+                        .insert(network.prefix_len());
+                }
+                name => {
+                    let tail = name.tail().unwrap_or_default();
+                    hosts
+                        .by_tail
+                        .entry(tail.into())
+                        .or_default()
+                        .push(name.clone());
+                }
+            }
+        }
+        hosts
+    }
+
+    fn add_host(&self, host: &str, found: &mut Bits) {
+        let tails = std::iter::successors(Some(host), |tail| {
+            tail.split_once('.').map(|(_, rest)| rest)
+        });
+        let patterns = tails.filter_map(|tail| self.by_tail.get(tail)).flatten();
+        for pattern in patterns.filter(|pattern| pattern.matches(host)) {
+            self.add(pattern, found);
+        }
+    }
+
+    fn add_ip(&self, ip: IpAddr, found: &mut Bits) {
+        let ip = ip.to_canonical();
+        for length in &self.lengths[usize::from(ip.is_ipv6())] {
+            if let Ok(network) = IpNet::new(ip, *length) {
+                self.add(&HostPattern::Network(network.trunc()), found);
+            }
+        }
+    }
+
+    fn add(&self, pattern: &HostPattern, found: &mut Bits) {
+        if let Some(members) = self.patterns.items.get(pattern) {
+            members.add_to(found);
+        }
+    }
+}
+
+/// The part of ports: single ones by number, ranges one by one.
+#[derive(Clone, Debug)]
+struct Ports {
+    part: Part<(u16, u16)>,
+    ranges: Vec<(u16, u16)>,
+}
+
+impl Ports {
+    fn new(part: Part<(u16, u16)>) -> Ports {
+        let ranges = part.items.keys().filter(|(first, last)| first != last);
+        Ports {
+            ranges: ranges.copied().collect(),
+            part,
+        }
+    }
+
+    fn add(&self, port: u16, found: &mut Bits) {
+        let holding = self
+            .ranges
+            .iter()
+            .filter(|(first, last)| (*first..=*last).contains(&port));
+        for item in holding.chain([&(port, port)]) {
+            if let Some(members) = self.part.items.get(item) {
+                members.add_to(found);
+            }
+        }
+    }
+}
+
+/// Matchers, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// All numbers that are in the index.
+    all: Bits,
+    words: BTreeMap<Word, (Part<Arc<str>>, Vec<Arc<str>>)>,
+    hosts: Option<Hosts>,
+    ports: Option<Ports>,
+    users: Option<Part<u32>>,
+    versions: Option<Part<VersionText>>,
+    during: Option<Part<Window>>,
+}
+
+/// A range of versions, told from others by its text.
+#[derive(Clone, Debug)]
+struct VersionText(String, VersionRange);
+
+impl PartialEq for VersionText {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for VersionText {}
+
+impl Hash for VersionText {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Index {
+    /// An index of these matchers, whose numbers are below `rules`.
+    #[must_use]
+    pub fn new(matchers: &[(usize, &Matcher)], rules: usize) -> Index {
+        let mut all = Bits::none(rules);
+        matchers.iter().for_each(|(rule, _)| all.insert(*rule));
+        let words = Word::ALL.into_iter().filter_map(|word| {
+            let part = Part::new(matchers, rules, |matcher| matcher.words(word).to_vec())?;
+            let globs = part
+                .items
+                .keys()
+                .filter(|item| item.contains('*'))
+                .cloned()
+                .collect();
+            Some((word, (part, globs)))
+        });
+        let version = |matcher: &Matcher| {
+            matcher
+                .versions
+                .clone()
+                .map(|range| VersionText(range.to_string(), range))
+        };
+        Index {
+            words: words.collect(),
+            hosts: Part::new(matchers, rules, |matcher| matcher.endpoints.clone()).map(Hosts::new),
+            ports: Part::new(matchers, rules, |matcher| matcher.ports.clone()).map(Ports::new),
+            users: Part::new(matchers, rules, |matcher| matcher.users.clone()),
+            versions: Part::new(matchers, rules, version),
+            during: Part::new(matchers, rules, |matcher| matcher.during.clone()),
+            all,
+        }
+    }
+
+    /// The numbers of the matchers that fit.
+    #[must_use]
+    pub fn fitting(&self, facts: &Facts<'_>) -> Bits {
+        let mut left = self.all.clone();
+        for (word, (part, globs)) in &self.words {
+            let texts = facts.texts(*word);
+            Part::narrow(Some(part), &mut left, |part, found| {
+                add_words(part, globs, texts, found)
+            });
+        }
+        Part::narrow(
+            self.hosts.as_ref().map(|hosts| &hosts.patterns),
+            &mut left,
+            |_, found| {
+                let Some(hosts) = &self.hosts else { return };
+                facts
+                    .host
+                    .into_iter()
+                    .for_each(|host| hosts.add_host(host, found));
+                facts.ip.into_iter().for_each(|ip| hosts.add_ip(ip, found));
+            },
+        );
+        Part::narrow(
+            self.ports.as_ref().map(|ports| &ports.part),
+            &mut left,
+            |_, found| {
+                let (Some(ports), Some(port)) = (&self.ports, facts.port) else {
+                    return;
+                };
+                ports.add(port, found);
+            },
+        );
+        Part::narrow(self.users.as_ref(), &mut left, |users, found| {
+            let members = facts.user.and_then(|user| users.items.get(&user));
+            members
+                .into_iter()
+                .for_each(|members| members.add_to(found));
+        });
+        Part::narrow(self.versions.as_ref(), &mut left, |versions, found| {
+            versions.scan(found, |range| {
+                facts.has_tool && range.1.contains(facts.version.as_ref())
+            });
+        });
+        Part::narrow(self.during.as_ref(), &mut left, |during, found| {
+            during.scan(found, |window| window.holds(facts.wall_seconds));
+        });
+        left
+    }
+}
+
+fn add_words(part: &Part<Arc<str>>, globs: &[Arc<str>], texts: &Texts<'_>, found: &mut Bits) {
+    let mut add = |item: &str| {
+        if let Some(members) = part.items.get(item) {
+            members.add_to(found);
+        }
+    };
+    if !texts.known {
+        return;
+    }
+    if texts.is_none() {
+        return add(NONE);
+    }
+    texts.iter().for_each(&mut add);
+    for glob in globs {
+        if texts.iter().any(|text| matches_glob(glob, text)) {
+            add(glob);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::attribute::Role;
+    use crate::core::catalog::version::Version;
+    use crate::core::fixture::{catalog, member, own, rule, shared, stranger, tcp};
+    use crate::core::policy::facts::{self, Known, Subject};
+    use crate::core::policy::judgement::Severity;
+    use crate::core::policy::rule::{Action, Rule};
+    use crate::core::policy::{FlowFacts, Policy, PolicyConfig};
+    use crate::core::report::ProcessView;
+
+    /// xorshift64: the same numbers in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 >> 20).unwrap() % bound
+        }
+
+        fn pick<T: Clone>(&mut self, items: &[T]) -> T {
+            items[self.below(items.len())].clone()
+        }
+
+        fn some<T: Clone>(&mut self, items: &[T]) -> Vec<T> {
+            let count = if self.below(3) == 0 {
+                1 + self.below(3)
+            } else {
+                0
+            };
+            (0..count).map(|_| self.pick(items)).collect()
+        }
+
+        fn matcher(&mut self) -> Matcher {
+            let texts = [
+                "claude-code",
+                "codex-cli",
+                "c*",
+                "*",
+                "none",
+                "Anthropic",
+                "OpenAI",
+                "openai",
+                "US",
+                "XX",
+                "main",
+                "git",
+                "api",
+                "telemetry",
+                "tcp",
+                "expected",
+                "undeclared",
+                "local",
+                "backed",
+                "dns-own",
+            ];
+            let hosts = [
+                "api.anthropic.com",
+                "*.anthropic.com",
+                "*.com",
+                "api.*.com",
+                "203.0.113.0/24",
+                "203.0.113.9",
+                "0.0.0.0/0",
+            ];
+            let ports = [(443, 443), (80, 90), (1, 65_535)];
+            let mut matcher = Matcher::default();
+            let word = self.pick(&Word::ALL);
+            matcher.words[word as usize] = self.some(&texts.map(Arc::from));
+            matcher.words[Word::Tool as usize] = self.some(
+                &texts[..5]
+                    .iter()
+                    .map(|&it| Arc::from(it))
+                    .collect::<Vec<_>>(),
+            );
+            let hosts = self.some(&hosts);
+            matcher.endpoints = hosts
+                .into_iter()
+                .map(|it| HostPattern::parse_broad(it).unwrap())
+                .collect();
+            matcher.ports = self.some(&ports);
+            matcher.users = self.some(&[0, 1000, 1001]);
+            if self.below(8) == 0 {
+                matcher.versions = Some(VersionRange {
+                    since: Version::parse("2.1"),
+                    until: None,
+                });
+            }
+            if self.below(8) == 0 {
+                matcher.during = vec![Window::parse("Thu 00:00-01:00").unwrap()];
+            }
+            matcher
+        }
+
+        fn rule(&mut self) -> Rule {
+            let actions = [
+                Action::Allow,
+                Action::Alert(Severity::Info),
+                Action::Deny(Severity::Critical),
+            ];
+            let action = self.pick(&actions);
+            let unless = if self.below(3) == 0 {
+                self.matcher()
+            } else {
+                Matcher::default()
+            };
+            Rule {
+                when: self.matcher(),
+                unless,
+                ..rule("r", action)
+            }
+        }
+
+        fn process(&mut self) -> ProcessView {
+            let mut process = match self.below(4) {
+                0 => stranger("/bin/curl"),
+                id => member(
+                    ["claude-code", "codex-cli"][id % 2],
+                    self.pick(&Role::ALL),
+                    self.below(2) == 0,
+                ),
+            };
+            if let Some(member) = &mut process.tool {
+                let member = Arc::make_mut(member);
+                member.version = self.pick(&[None, Some("2.1.9".into()), Some("1.0".into())]);
+                if self.below(4) == 0 {
+                    member
+                        .namesakes
+                        .push(Arc::clone(catalog().tool("claude-code").unwrap()));
+                }
+            }
+            process.uid = self.pick(&[0, 1000, 7]);
+            process
+        }
+    }
+
+    #[test]
+    fn thousands_of_rules_at_once_say_the_same_as_one_by_one() {
+        let catalog = catalog();
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let (mut decided, mut allowed) = (0, 0);
+        for _ in 0..300 {
+            let count = 1 + random.below(150);
+            let rules = (0..count).map(|_| random.rule()).collect();
+            let policy = Policy::new(PolicyConfig {
+                rules,
+                exceptions: Vec::new(),
+            });
+            for _ in 0..40 {
+                let process = random.process();
+                let hosts = [
+                    "api.anthropic.com",
+                    "statsig.anthropic.com",
+                    "api.openai.com",
+                    "evil.test",
+                ];
+                let host = random.pick(&hosts);
+                let name = if random.below(2) == 0 {
+                    own(host)
+                } else {
+                    shared(host)
+                };
+                let facts = FlowFacts {
+                    process: &process,
+                    exact: random.below(4) > 0,
+                    remote: tcp(random.pick(&[
+                        "203.0.113.9:443",
+                        "127.0.0.1:80",
+                        "[2001:db8::1]:8080",
+                    ])),
+                    to_resolver: false,
+                    served: random.below(8) == 0,
+                    name: Some(&name).filter(|_| random.below(4) > 0),
+                    wall_seconds: random.pick(&[0, 40_000]),
+                };
+                let known = Known::of(&catalog, &facts);
+                let assessment = policy.assess(&catalog, &facts, &known);
+                let subject = match &assessment {
+                    Some(assessment) => facts::of_flow(&facts, &known, assessment),
+                    None => Subject::of_presence(&process, 0),
+                };
+                let fits = |rule: &Rule| {
+                    rule.misfit(&subject.generous, subject.strict.as_ref())
+                        .is_none()
+                };
+                let one_by_one: Vec<_> =
+                    (0..count).filter(|&it| fits(&policy.rules()[it])).collect();
+                let at_once: Vec<_> = policy.fitting(&subject).iter().collect();
+                assert_eq!(at_once, one_by_one, "{subject:#?}");
+                decided += at_once.len();
+                allowed += at_once
+                    .iter()
+                    .filter(|&&it| policy.rules()[it].action == Action::Allow)
+                    .count();
+            }
+        }
+        // The rules and flows are such that both outcomes are common.
+        assert!(decided > 10_000 && allowed > 2_000, "{decided} {allowed}");
+    }
+}

@@ -1,0 +1,154 @@
+//! What is odd about a policy, though it can be used.
+//!
+//! In: the rules and exceptions, and the time. Out: [`Oddity`]s.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::PolicyConfig;
+use super::rule::{Action, Matcher, Rule, Word, matches_glob};
+use crate::core::catalog::host::HostPattern;
+
+/// Something that its author cannot have meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// Whatever fits a rule fits an earlier one, so it never decides.
+    Unreachable {
+        /// The rule.
+        rule: Arc<str>,
+        /// Its pack.
+        pack: Option<Arc<str>>,
+        /// The earlier one.
+        by: Arc<str>,
+        /// The pack of that.
+        by_pack: Option<Arc<str>>,
+    },
+    /// The last day of an exception is over.
+    Expired {
+        /// The exception.
+        exception: Arc<str>,
+        /// Who answers for it.
+        owner: Arc<str>,
+        /// Its last day.
+        expires: Arc<str>,
+    },
+}
+
+impl Oddity {
+    /// The rule or exception that is odd.
+    #[must_use]
+    pub fn of(&self) -> &Arc<str> {
+        match self {
+            Oddity::Unreachable { rule, .. } => rule,
+            Oddity::Expired { exception, .. } => exception,
+        }
+    }
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Oddity::Unreachable {
+                rule,
+                pack,
+                by,
+                by_pack,
+            } => {
+                match (pack, by_pack) {
+                    (Some(pack), Some(by_pack)) => {
+                        write!(f, "packs {pack} and {by_pack} overlap: ")?
+                    }
+                    _ => {}
+                }
+                write!(
+                    f,
+                    "rule `{rule}` never decides: whatever fits it fits `{by}`, which comes earlier; \
+                     move it up, narrow the other, or remove it"
+                )
+            }
+            Oddity::Expired {
+                exception,
+                owner,
+                expires,
+            } => write!(
+                f,
+                "exception `{exception}` of {owner} ended with {expires}, and lifts nothing any \
+                 more; renew it or remove it"
+            ),
+        }
+    }
+}
+
+/// Everything odd, rules first.
+#[must_use]
+pub fn review(config: &PolicyConfig, wall_seconds: i64) -> Vec<Oddity> {
+    let mut oddities = Vec::new();
+    for (place, rule) in config.rules.iter().enumerate() {
+        let mut earlier = config.rules.iter().take(place);
+        if let Some(by) = earlier.find(|earlier| covers(earlier, rule)) {
+            oddities.push(Oddity::Unreachable {
+                rule: Arc::clone(&rule.id),
+                pack: rule.pack.clone(),
+                by: Arc::clone(&by.id),
+                by_pack: by.pack.clone(),
+            });
+        }
+    }
+    let expired = config
+        .exceptions
+        .iter()
+        .filter(|it| it.is_expired(wall_seconds));
+    oddities.extend(expired.map(|it| Oddity::Expired {
+        exception: Arc::clone(&it.id),
+        owner: Arc::clone(&it.owner),
+        expires: Arc::clone(&it.expires),
+    }));
+    oddities
+}
+
+/// Whatever fits `rule` surely fits `earlier`. May be wrong only in saying no.
+fn covers(earlier: &Rule, rule: &Rule) -> bool {
+    let of_more = (!earlier.is_of_flow() || rule.is_of_flow())
+        && (!earlier.is_of_remotes() || rule.is_of_remotes());
+    // What allows fits less: the same words, but on sure evidence only.
+    let as_often = earlier.action != Action::Allow || rule.action == Action::Allow;
+    let excludes_less =
+        earlier.unless.is_empty() || earlier.unless == rule.unless && earlier.action == rule.action;
+    of_more && as_often && excludes_less && covers_matcher(&earlier.when, &rule.when)
+}
+
+fn covers_matcher(wide: &Matcher, narrow: &Matcher) -> bool {
+    let words = |word: Word| {
+        all_within(wide.words(word), narrow.words(word), |wide, item| {
+            wide == item || !item.contains('*') && matches_glob(wide, item)
+        })
+    };
+    Word::ALL.into_iter().all(words)
+        && (wide.versions.is_none() || wide.versions == narrow.versions)
+        && all_within(&wide.endpoints, &narrow.endpoints, covers_host)
+        && all_within(&wide.ports, &narrow.ports, |wide, it| {
+            wide.0 <= it.0 && it.1 <= wide.1
+        })
+        && all_within(&wide.users, &narrow.users, |wide, it| wide == it)
+        && all_within(&wide.during, &narrow.during, |wide, it| wide == it)
+}
+
+/// A part that does not ask holds everything; one that asks holds what each item of the other is
+/// within.
+fn all_within<T>(wide: &[T], narrow: &[T], within: impl Fn(&T, &T) -> bool) -> bool {
+    wide.is_empty()
+        || !narrow.is_empty()
+            && narrow
+                .iter()
+                .all(|item| wide.iter().any(|wide| within(wide, item)))
+}
+
+fn covers_host(wide: &HostPattern, narrow: &HostPattern) -> bool {
+    match (wide, narrow) {
+        (HostPattern::Network(wide), HostPattern::Network(narrow)) => wide.contains(narrow),
+        (HostPattern::Suffix(_), HostPattern::Exact(host) | HostPattern::Suffix(host)) => {
+            wide.matches(host)
+        }
+        _ => wide == narrow,
+    }
+}
