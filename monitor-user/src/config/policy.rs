@@ -77,7 +77,7 @@ pub fn load(
     users: Users<'_>,
 ) -> Result<Loaded, ConfigError> {
     let text = path.map(file::read).transpose()?;
-    let path = path.unwrap_or(Path::new(""));
+    let path = path.unwrap_or_else(|| Path::new(""));
     parse(
         path,
         text.as_deref().unwrap_or_default(),

@@ -272,12 +272,19 @@ impl Ports {
 pub struct Index {
     /// All numbers that are in the index.
     all: Bits,
-    words: BTreeMap<Word, (Part<Arc<str>>, Vec<Arc<str>>)>,
+    words: BTreeMap<Word, Words>,
     hosts: Option<Hosts>,
     ports: Option<Ports>,
     users: Option<Part<u32>>,
     versions: Option<Part<VersionText>>,
     during: Option<Part<Window>>,
+}
+
+/// One of the parts in words, and those of its items that hold a `*`.
+#[derive(Clone, Debug)]
+struct Words {
+    part: Part<Arc<str>>,
+    globs: Vec<Arc<str>>,
 }
 
 /// A range of versions, told from others by its text.
@@ -312,7 +319,7 @@ impl Index {
                 .filter(|item| item.contains('*'))
                 .cloned()
                 .collect();
-            Some((word, (part, globs)))
+            Some((word, Words { part, globs }))
         });
         let version = |matcher: &Matcher| {
             matcher
@@ -335,7 +342,7 @@ impl Index {
     #[must_use]
     pub fn fitting(&self, facts: &Facts<'_>) -> Bits {
         let mut left = self.all.clone();
-        for (word, (part, globs)) in &self.words {
+        for (word, Words { part, globs }) in &self.words {
             let texts = facts.texts(*word);
             Part::narrow(Some(part), &mut left, |part, found| {
                 add_words(part, globs, texts, found)

@@ -54,11 +54,8 @@ impl fmt::Display for Oddity {
                 by,
                 by_pack,
             } => {
-                match (pack, by_pack) {
-                    (Some(pack), Some(by_pack)) => {
-                        write!(f, "packs {pack} and {by_pack} overlap: ")?
-                    }
-                    _ => {}
+                if let (Some(pack), Some(by_pack)) = (pack, by_pack) {
+                    write!(f, "packs {pack} and {by_pack} overlap: ")?;
                 }
                 write!(
                     f,
