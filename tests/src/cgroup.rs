@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -68,14 +68,25 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         // What runs here is the test's own.
         let _ = fs::write(self.folder.join("cgroup.kill"), "1");
-        for folder in self.made.iter().rev() {
-            for _ in 0..100 {
-                if fs::remove_dir(folder).is_ok() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(20)); // Until the last process is reaped.
-            }
+        if let Some(outermost) = self.made.first() {
+            remove(outermost);
         }
+    }
+}
+
+/// Removes a directory with those in it.
+fn remove(folder: &Path) {
+    let inner = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in inner {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    for _ in 0..100 {
+        if fs::remove_dir(folder).is_ok() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20)); // Until the last process is reaped.
     }
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// A program that the tests run, and the Debian package that has it.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 14] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
@@ -22,11 +22,12 @@ const NEEDED: [(&str, &str); 13] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("python3", "python3"),
-    ("curl", "curl"),
     ("dig", "bind9-dnsutils"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("podman", "podman"),
+    ("runc", "runc"),
 ];
 
 /// What Debian asks whether a package may start its services.

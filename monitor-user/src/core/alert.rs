@@ -19,6 +19,8 @@
 //! | `raw-socket` | a tool's process opened one | warning | tool, role, kind |
 //! | `packet-socket` | the same, of kinds packet, xdp and tun | warning | tool, role, kind |
 //! | `vsock-socket` | the same, to the hypervisor | warning | tool, role, kind |
+//! | `fileless-exec` | a tool's process executes a file that is in no folder | warning | tool, role, kind |
+//! | `fileless-exec` | the same with a script that is read from a descriptor | info | tool, role, kind |
 //! | `dst-mismatch` | a tool's packets go elsewhere than asked | info | tool, role, endpoint, verdict |
 //! | `flow-flood` | any process opens too many new flows | warning | tool, executable |
 //! | `coverage-lost` | something may have been missed | warning | reason |
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attribute::{Evidence, Role};
+use super::catalog::program::script_argument;
 use super::coverage::Gap;
 use super::event::{BootNs, Endpoint, SocketKind};
 use super::flow::JudgedFlow;
@@ -48,6 +51,8 @@ const RAW_SOCKET: &str = "raw-socket";
 const PACKET_SOCKET: &str = "packet-socket";
 /// A tool's process has a socket to the hypervisor.
 const VSOCK_SOCKET: &str = "vsock-socket";
+/// A tool's process executes what is in no folder.
+const FILELESS_EXEC: &str = "fileless-exec";
 /// The packets of a tool's flow go elsewhere than was asked.
 const DST_MISMATCH: &str = "dst-mismatch";
 /// A process opens new flows faster than they are recorded one by one.
@@ -61,11 +66,12 @@ const HOOK_LOST: &str = "hook-lost";
 const EXCEPTION_EXPIRED: &str = "policy-exception-expired";
 
 /// All rules that raise alerts, besides those of the policy.
-pub const RULES: [&str; 9] = [
+pub const RULES: [&str; 10] = [
     rule::UNEXPECTED_ENDPOINT,
     RAW_SOCKET,
     PACKET_SOCKET,
     VSOCK_SOCKET,
+    FILELESS_EXEC,
     DST_MISMATCH,
     FLOW_FLOOD,
     COVERAGE_LOST,
@@ -189,6 +195,26 @@ impl Cause {
         })
     }
 
+    /// What it gives cause to that a process executes its program, if anything.
+    #[must_use]
+    pub fn of_exec(process: &ProcessView) -> Option<Cause> {
+        let member = process.tool.as_ref()?;
+        let (kind, severity) = match Fileless::of(process)? {
+            Fileless::Program => ("program", Severity::Warning),
+            Fileless::Script => ("script", Severity::Info),
+        };
+        let labels = BTreeMap::from([
+            ("tool", Arc::clone(&member.tool.id)),
+            ("role", member.role.name().into()),
+            ("kind", kind.into()),
+        ]);
+        Some(Cause {
+            rule: FILELESS_EXEC.into(),
+            severity,
+            labels,
+        })
+    }
+
     /// What it gives cause to that `flow` goes elsewhere than to the endpoint asked, if anything.
     #[must_use]
     pub fn of_redirection(flow: &JudgedFlow, asked: &Arc<str>) -> Option<Cause> {
@@ -305,6 +331,57 @@ pub fn details_of_expired(exception: &Exception) -> BTreeMap<&'static str, Arc<s
         details.insert("ticket", ticket.to_string());
     }
     finished(details)
+}
+
+/// What is in no folder of a program that is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fileless {
+    /// The executable: it is in memory (memfd), or was deleted before.
+    Program,
+    /// What an interpreter reads: a descriptor that it was given, of a pipe or a file in memory.
+    Script,
+}
+
+impl Fileless {
+    fn of(process: &ProcessView) -> Option<Fileless> {
+        // One that was found running may have been replaced since, as updates do.
+        if process.origin != Origin::Executed {
+            return None;
+        }
+        if process.exe_file.links == 0 {
+            return Some(Fileless::Program);
+        }
+        let script = script_argument(&process.exe, &process.args)?;
+        is_descriptor(script).then_some(Fileless::Script)
+    }
+}
+
+/// `/dev/fd/3`, `/proc/self/fd/3`, `/proc/4711/fd/3`, `/dev/stdin`.
+fn is_descriptor(path: &str) -> bool {
+    let of_process = || {
+        let (process, rest) = path.strip_prefix("/proc/")?.split_once('/')?;
+        let is_process = matches!(process, "self" | "thread-self")
+            || process.bytes().all(|byte| byte.is_ascii_digit());
+        Some(is_process && rest.starts_with("fd/"))
+    };
+    path.starts_with("/dev/fd/") || path == "/dev/stdin" || of_process().unwrap_or(false)
+}
+
+/// The details of a program in no folder that is cause for an alert, for a person.
+#[must_use]
+pub fn details_of_exec(process: &ProcessView) -> BTreeMap<&'static str, Arc<str>> {
+    let (does, why) = match Fileless::of(process) {
+        Some(Fileless::Script) => (
+            "runs a script from a descriptor",
+            "it comes from a pipe or from memory, so no folder holds what was run",
+        ),
+        _ => (
+            "executes a program that is in no folder",
+            "it was deleted before, or made in memory: nothing is left to look at, and its path \
+             proves nothing",
+        ),
+    };
+    finished(details(process, does, FILELESS_EXEC, why))
 }
 
 /// The details of a socket that is cause for an alert, for a person.
@@ -610,6 +687,7 @@ impl AlertBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::event::ExeFile;
     use crate::core::fixture::{self, at, judged, member, own, stranger, tcp};
     use crate::core::policy::rule::Action;
 
@@ -757,6 +835,47 @@ mod tests {
             assert_eq!(Cause::of_socket(&stranger("/bin/ping"), kind), None);
         }
         assert_eq!(Cause::of_socket(&git, SocketKind::Other(31)), None);
+    }
+
+    #[track_caller]
+    fn check_exec(command: &[&str], links: u32, expect: &str) {
+        let process = |tool: ProcessView| ProcessView {
+            exe: command[0].into(),
+            args: command.iter().map(|&word| word.to_owned()).collect(),
+            exe_file: ExeFile {
+                links,
+                ..ExeFile::default()
+            },
+            ..tool
+        };
+        let child = process(member("claude-code", Role::OtherChild, true));
+        let cause = Cause::of_exec(&child).map_or_else(String::new, |cause| shown(Some(cause)));
+        assert_eq!(cause, expect);
+        // Older than the monitor, or nobody's: no cause.
+        let found = ProcessView {
+            origin: Origin::Found,
+            ..child
+        };
+        assert_eq!(Cause::of_exec(&found), None);
+        assert_eq!(Cause::of_exec(&process(stranger("/x"))), None);
+    }
+
+    #[test]
+    fn a_program_in_no_folder_is_cause_where_a_tool_executes_it() {
+        let labels = |kind| format!("kind={kind} role=other-child tool=claude-code");
+        let program = format!("fileless-exec warning {}", labels("program"));
+        let script = format!("fileless-exec info {}", labels("script"));
+        check_exec(&["/memfd:x", "x"], 0, &program);
+        check_exec(&["/usr/bin/python3", "/dev/fd/3"], 0, &program);
+        check_exec(&["/usr/bin/python3", "x.py"], 1, "");
+        check_exec(&["/usr/bin/python3", "-u", "/dev/fd/3"], 1, &script);
+        check_exec(&["/usr/bin/node", "/proc/self/fd/12"], 1, &script);
+        check_exec(&["/usr/bin/node", "/proc/4711/fd/12"], 1, &script);
+        check_exec(&["/bin/sh", "/dev/stdin"], 1, &script);
+        check_exec(&["/bin/sh", "/proc/meminfo/fd/1"], 1, "");
+        check_exec(&["/bin/sh", "/home/u/dev/fd/1"], 1, "");
+        // A pipe that is only an argument runs nothing.
+        check_exec(&["/usr/bin/diff", "/dev/fd/3", "/dev/fd/4"], 1, "");
     }
 
     #[test]

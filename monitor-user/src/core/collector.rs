@@ -319,6 +319,8 @@ impl Collector {
         let cause = Cause::of_presence(&process, &judgement);
         let details = || alert::details_of_presence(&process, &judgement);
         effects.extend(self.raise(cause, details, now));
+        let details = || alert::details_of_exec(&process);
+        effects.extend(self.raise(Cause::of_exec(&process), details, now));
         effects.extend(limited.map(Effect::Limited));
         effects
     }

@@ -90,7 +90,10 @@ pub fn executed(process: ProcessKey, parent: ProcessKey, command: &[&str]) -> Pr
         uid: 1000,
         gid: 1000,
         exe: command.first().copied().unwrap_or_default().to_owned(),
-        exe_file: ExeFile::default(),
+        exe_file: ExeFile {
+            links: 1,
+            ..ExeFile::default()
+        },
         args: command.iter().map(|&arg| arg.to_owned()).collect(),
         script: None,
         package_version: None,
@@ -330,7 +333,10 @@ pub fn stranger(exe: &str) -> ProcessView {
         entity_id: "00000000000000aa".into(),
         parent: None,
         exe: exe.into(),
-        exe_file: ExeFile::default(),
+        exe_file: ExeFile {
+            links: 1,
+            ..ExeFile::default()
+        },
         args: [exe.to_owned()].into(),
         args_truncated: false,
         started: at(1),
