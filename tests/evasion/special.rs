@@ -217,13 +217,16 @@ fn killed_monitor(suite: &mut Suite<'_>, report: &mut Report, dir: &Path) {
     let sent: usize = sent.and_then(|it| it.parse().ok()).unwrap_or_default();
     let metrics = suite.telltale.metrics();
     let gaps = metrics.lines("telltale_coverage_gap_info");
-    let told = gaps
-        .lines()
-        .any(|line| line.contains("restart") || line.contains("killed"));
-    if sent > first + second && !told {
-        let lost = sent - first - second;
+    let told = gaps.lines().any(|line| line.contains("\"restart\""));
+    let missing = sent.saturating_sub(first + second);
+    let counted = ["dropped", "lost"].map(|outcome| {
+        let labels = [("outcome", outcome)];
+        let count = metrics.sum("telltale_restart_operations", &labels);
+        count.unwrap_or_default()
+    });
+    if missing as f64 > counted.iter().sum() || (missing > 0 && !told) {
         faults.push(format!(
-            "{lost} of {sent} connections are in no log, and no gap says so"
+            "{missing} of {sent} connections are in no log, {counted:?} counted; gap told: {told}"
         ));
     }
     faults.extend(suite.unbalanced());

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use monitor_common::counter::HOOK_NAMES;
+use monitor_tests::bpffs::BpfFs;
 use monitor_tests::event::Event;
 use monitor_tests::program::CLAUDE_NATIVE;
 use monitor_tests::scene::temp_dir;
@@ -66,6 +67,8 @@ pub fn run(wanted: &[String]) -> Report {
         evade,
         dir: dir.to_owned(),
     };
+    // Gone with what the monitors left there when the suite ends.
+    let _bpf = BpfFs::mount(dir);
     let tracer = Tracer::start(dir);
     let chosen: Vec<(usize, &'static Case)> = cases::all()
         .filter(|(_, case)| is_wanted(case.name))
@@ -104,7 +107,7 @@ pub fn run(wanted: &[String]) -> Report {
     report
 }
 
-/// Starts a monitor with files of its own.
+/// Starts a monitor with files of its own, on what the one before left in the kernel.
 pub fn monitor<'a>(dir: &Path, scope: &str) -> (Telltale<'a>, Log) {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -112,7 +115,9 @@ pub fn monitor<'a>(dir: &Path, scope: &str) -> (Telltale<'a>, Log) {
     // Its files are read until the end of the suite.
     let own: &'static Path = Box::leak(dir.join(format!("monitor-{number}")).into_boxed_path());
     fs::create_dir(own).expect("a folder");
-    let telltale = Options::new(own).scope(scope).start();
+    let pins = BpfFs::pins_in(dir).display().to_string();
+    let options = Options::new(own).scope(scope).args(&["--pin", &pins]);
+    let telltale = options.start();
     let log = Log::of(&own.join("events.ndjson"));
     (telltale, log)
 }

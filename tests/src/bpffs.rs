@@ -9,6 +9,9 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::binary;
 
+/// Name of the folder that it is mounted on.
+const FOLDER: &str = "bpf";
+
 /// A mounted BPF file system. Dropping it unmounts it, which detaches what is pinned there.
 #[derive(Debug)]
 pub struct BpfFs {
@@ -24,7 +27,7 @@ impl BpfFs {
     #[must_use]
     pub fn mount(dir: &Path) -> BpfFs {
         binary::require_root();
-        let path = dir.join("bpf");
+        let path = dir.join(FOLDER);
         fs::create_dir(&path).expect("a folder to mount on");
         mount("bpf", &path, "bpf", MountFlags::empty(), None).expect("a BPF file system");
         BpfFs { path }
@@ -34,6 +37,12 @@ impl BpfFs {
     #[must_use]
     pub fn pins(&self) -> PathBuf {
         self.path.join("telltale")
+    }
+
+    /// Where to pin in the one that is mounted in `dir`.
+    #[must_use]
+    pub fn pins_in(dir: &Path) -> PathBuf {
+        dir.join(FOLDER).join("telltale")
     }
 }
 
