@@ -122,9 +122,9 @@ impl Kernel {
     ///
     /// [`LoadError`], whose text says what to do.
     pub fn load(cgroup_root: OwnedFd, options: &Options) -> Result<Kernel, LoadError> {
-        let pins = open_pins(options)?;
-        let mut ebpf = create(options, pins.as_ref())?;
         let btf = kernel_btf()?;
+        let pins = open_pins(options)?;
+        let mut ebpf = create(options, pins.as_ref(), &btf)?;
         let mut missing = Vec::new();
         for (name, hook, need) in programs() {
             let program = program_of(&mut ebpf, name)?;
@@ -463,7 +463,7 @@ fn left_in(folder: &Path) -> u64 {
 }
 
 /// Creates the maps, or takes those that are pinned, with the offsets of this kernel written in.
-fn create(options: &Options, pins: Option<&Pins>) -> Result<Ebpf, LoadError> {
+fn create(options: &Options, pins: Option<&Pins>, btf: &aya::Btf) -> Result<Ebpf, LoadError> {
     let btf_bytes = std::fs::read(BTF_PATH).map_err(LoadError::NoBtf)?;
     let offsets = offsets::resolve(&Btf::parse(btf_bytes)?)?;
     let report_all = u32::from(options.report_all);
@@ -475,6 +475,7 @@ fn create(options: &Options, pins: Option<&Pins>) -> Result<Ebpf, LoadError> {
     }
     let generation = pins.map_or(0, Pins::generation);
     let mut loader = EbpfLoader::new();
+    loader.btf(Some(btf)); // Instead of a copy of its own.
     loader.override_global("REPORT_ALL", &report_all, true);
     loader.override_global("OWN_GENERATION", &generation, true);
     loader.override_global("SAMPLE_FLOWS", &sample_flows, true);
@@ -517,8 +518,8 @@ pub struct Probed {
 ///
 /// What prevents even the maps.
 pub fn probe() -> Result<Vec<Probed>, LoadError> {
-    let mut ebpf = create(&Options::default(), None)?;
     let btf = kernel_btf()?;
+    let mut ebpf = create(&Options::default(), None, &btf)?;
     let mut results = Vec::new();
     for (name, hook, need) in programs() {
         let program = program_of(&mut ebpf, name)?;
