@@ -74,6 +74,7 @@ pub fn examine(host: &HostRoot) -> Report {
         }
         Err(error) => page.note("resolvers", &error.to_string()),
     }
+    examine_daemons(&mut page, host);
     let conclusion = if page.fit {
         "Telltale can watch this host: `telltale run`"
     } else {
@@ -108,6 +109,25 @@ pub fn missing_capabilities(host: &HostRoot) -> Result<Option<String>, HostError
     let names: Vec<&str> = missing.iter().map(|capability| capability.name).collect();
     let sentence = || format!("{} missing: run as root", names.join(", "));
     Ok((!names.is_empty()).then(sentence))
+}
+
+/// What the monitors that run here may still do.
+fn examine_daemons(page: &mut Page, host: &HostRoot) {
+    for daemon in host.daemons() {
+        page.note(
+            "running",
+            &format!("Telltale with process id {}", daemon.pid),
+        );
+        for thread in daemon.threads {
+            let filter = match (thread.filtered, thread.no_new_privileges) {
+                (true, true) => "system calls filtered, no new privileges",
+                (true, false) => "system calls filtered",
+                (false, _) => "SYSTEM CALLS NOT FILTERED",
+            };
+            let may = thread.capabilities.in_words();
+            page.note(&format!("  {}", thread.name), &format!("{may}; {filter}"));
+        }
+    }
 }
 
 fn examine_lockdown(page: &mut Page, host: &HostRoot) {

@@ -14,6 +14,7 @@ pub mod environment;
 pub mod mounts;
 pub mod procfs;
 pub mod resolvers;
+pub mod threads;
 pub mod tree;
 
 use std::collections::BTreeMap;

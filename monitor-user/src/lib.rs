@@ -21,5 +21,6 @@ pub mod host;
 pub mod metrics;
 pub mod pipeline;
 pub mod run;
+pub mod sandbox;
 pub mod sink;
 pub mod source;

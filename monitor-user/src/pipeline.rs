@@ -12,15 +12,13 @@ use crate::clock::WallClock;
 use crate::core::collector::Collector;
 use crate::core::event::{BootNs, DecodeError, Event};
 use crate::core::report::{Effect, Limit};
+use crate::core::sample::Samples;
 use crate::host::clock;
 use crate::sink::Sinks;
 use crate::source::facts::Facts;
-use crate::source::live::Live;
+use crate::source::feed::{Batch, Feed};
 use crate::source::recording::{Entry, Recorder, Recording};
 
-/// How often the kernel's rings are emptied. They hold some hundred milliseconds of the most
-/// that two CPUs can produce.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How often time passes for the collector: expiry, repetition and resolution of alerts.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -150,61 +148,70 @@ impl Line {
 /// If the kernel's maps can no longer be read; nothing can be seen then.
 pub async fn run(
     mut line: Line,
-    mut live: Live,
+    mut feed: Feed,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let mut poll = interval(POLL_INTERVAL);
+    let mut samples = Samples::default();
     let mut sweep = interval(SWEEP_INTERVAL);
-    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut stops = false;
+    let mut last = 0;
     loop {
         tokio::select! {
-            () = &mut shutdown => break,
-            _ = poll.tick() => {
-                line.catch_up(clock::now());
-                live.poll(|record, now| line.record(record, now)).context("the kernel side failed")?;
-                watch(&mut line, &mut live);
-                if live.is_pinned() && line.sinks.write_out() {
-                    live.checkpoint();
+            () = &mut shutdown, if !stops => {
+                stops = true;
+                feed.stop();
+            }
+            batch = feed.next() => {
+                let Some(batch) = batch.context("the kernel side failed")? else {
+                    break;
+                };
+                last = batch.number();
+                apply(&mut line, &mut samples, &batch);
+                for process in line.collector.take_watches() {
+                    feed.watch(process);
                 }
-                for _ in 0..live.take_skipped_scripts() {
-                    line.sinks.metrics.record(&Effect::Limited(Limit::Scripts), &line.sinks.clock);
+                if feed.is_pinned() && line.sinks.write_out() {
+                    feed.written(last);
                 }
             }
             _ = sweep.tick() => {
                 let offset_ns = clock::wall_offset_ns();
                 line.sinks.clock = WallClock { offset_ns };
                 line.collector.set_wall_offset(offset_ns);
-                line.sinks.metrics.set_map("flows", live.flows() as u64, u64::from(monitor_common::limits::FLOWS_MAX));
                 line.tick(clock::now());
             }
         }
     }
-    live.finish(|record, now| line.record(record, now))
-        .context("the kernel side failed")?;
-    // Detached first: what happens from here on is not seen, and not promised. Where it is pinned
+    // Detached by now: what happens from here on is not seen, and not promised. Where it is pinned
     // instead, the next monitor tells it.
-    let pinned = live.is_pinned().then_some(live);
-    let written = line.end(clock::now()).await;
-    if let Some(mut live) = pinned
-        && written
-    {
-        live.checkpoint();
+    if line.end(clock::now()).await {
+        feed.written(last);
     }
+    feed.end();
     Ok(())
 }
 
-/// Passes on which processes' every flow is wanted.
-fn watch(line: &mut Line, live: &mut Live) {
-    for process in line.collector.take_watches() {
-        if let Err(error) = live.watch(process) {
-            // Repeats are then counted, not listed; first contacts are reported all the same.
-            tracing::warn!("process {} is not watched in detail: {error}", process.tgid);
-            let effects = line.collector.limited(Limit::Watched, clock::now());
-            line.sinks.emit(&effects);
-        }
+/// Applies one batch of records.
+fn apply(line: &mut Line, samples: &mut Samples, batch: &Batch) {
+    let now = clock::now();
+    line.catch_up(now);
+    for record in batch.records() {
+        samples.pass(record, &mut |record| line.record(record, now));
     }
+    samples.sweep(now, &mut |record| line.record(record, now));
+    for _ in 0..batch.skipped_scripts {
+        let effect = Effect::Limited(Limit::Scripts);
+        line.sinks.metrics.record(&effect, &line.sinks.clock);
+    }
+    for _ in 0..batch.unwatched {
+        let effects = line.collector.limited(Limit::Watched, now);
+        line.sinks.emit(&effects);
+    }
+    let most = u64::from(monitor_common::limits::FLOWS_MAX);
+    let flows = batch.flows as u64;
+    line.sinks.metrics.set_map("flows", flows, most);
 }
 
 /// Runs the line on a recording. The same file gives the same output, byte for byte.

@@ -29,6 +29,7 @@ use crate::host::{HostRoot, catalog_files, clock};
 use crate::metrics::encode::Format;
 use crate::metrics::{BuildInfo, Metrics};
 use crate::pipeline::{self, Line};
+use crate::sandbox::{self, Role};
 use crate::sink::console::{Console, Stream};
 use crate::sink::event_log::{EventLog, LogTarget};
 use crate::sink::http::pages::{About, PolicyStatus, Readiness, Web};
@@ -37,7 +38,7 @@ use crate::sink::lines::WhenFull;
 use crate::sink::{HostInfo, Sinks, receivers};
 use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::facts::Facts;
-use crate::source::live::Live;
+use crate::source::feed::Feed;
 use crate::source::recording::{Header, Recorder, Recording};
 
 /// Threads for HTTP and alert receivers; the line itself is one task.
@@ -51,8 +52,8 @@ const WORKERS: usize = 2;
 pub fn command(cli: Cli) -> anyhow::Result<bool> {
     start_logging(cli.log_level);
     match cli.command {
-        Command::Run(args) => block_on(run(*args)),
-        Command::Replay(args) => block_on(replay(args)),
+        Command::Run(args) => block_on(run(*args), enter_as_worker),
+        Command::Replay(args) => block_on(replay(args), || {}),
         Command::Check(args) => check(&args),
         Command::Uninstall(args) => uninstall(&args),
         Command::Doctor => {
@@ -107,10 +108,22 @@ fn wants_color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn block_on(task: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
+/// A worker of the runtime only parses, and talks HTTP.
+fn enter_as_worker() {
+    if let Err(error) = sandbox::enter(Role::Line) {
+        tracing::warn!("a worker keeps all privileges: {error:#}");
+    }
+}
+
+fn block_on(
+    task: impl Future<Output = anyhow::Result<bool>>,
+    on_thread_start: impl Fn() + Send + Sync + 'static,
+) -> anyhow::Result<bool> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder
         .worker_threads(WORKERS)
+        .thread_name("line")
+        .on_thread_start(on_thread_start)
         .enable_all()
         .build()
         .context("cannot start")?;
@@ -328,13 +341,15 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         pin: prepared.config.pin.clone(),
         ..Options::default()
     };
-    let live = Live::start(&host, &options).map_err(|error| {
+    let feed = Feed::start(&host, &options).map_err(|error| {
         // Said only after the kernel refused: some kernels are content with CAP_SYS_ADMIN alone.
         match doctor::missing_capabilities(&host) {
             Ok(Some(missing)) => error.context(missing),
             _ => error,
         }
     })?;
+    // The workers are there already, and entered theirs when they started.
+    sandbox::enter(Role::Line).context("cannot give up privileges")?;
     tracing::info!("watching this host with kernel object sha256:{OBJECT_DIGEST}");
     for listener in &listeners {
         let path = &web.telemetry_path;
@@ -348,7 +363,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let server = tokio::spawn(http::serve(listeners, web, async {
         let _ = web_stopped.await; // A dropped sender means stop as well.
     }));
-    let outcome = pipeline::run(line, live, stop).await;
+    let outcome = pipeline::run(line, feed, stop).await;
     drop((readiness, policy_status, stop_web));
     server.await.context("the web server failed")?;
     outcome.map(|()| true)

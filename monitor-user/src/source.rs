@@ -12,6 +12,7 @@ pub mod canary;
 pub mod cgroup2;
 pub mod drain;
 pub mod facts;
+pub mod feed;
 pub mod links;
 pub mod live;
 pub mod offsets;

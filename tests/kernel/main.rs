@@ -19,6 +19,7 @@ mod layouts;
 mod older;
 mod places;
 mod policy;
+mod privilege;
 mod recording;
 mod replaced;
 mod scope;

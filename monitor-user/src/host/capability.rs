@@ -47,6 +47,22 @@ pub const CAP_BPF: Capability = Capability {
     name: "CAP_BPF",
 };
 
+/// Look into folders of other users.
+pub const CAP_DAC_READ_SEARCH: Capability = Capability {
+    bit: 2,
+    name: "CAP_DAC_READ_SEARCH",
+};
+/// Those that the monitor can make use of.
+const KNOWN: [Capability; 7] = [
+    CAP_DAC_READ_SEARCH,
+    CAP_NET_ADMIN,
+    CAP_SYS_PTRACE,
+    CAP_SYS_ADMIN,
+    CAP_SYS_RESOURCE,
+    CAP_PERFMON,
+    CAP_BPF,
+];
+
 /// A set of capabilities, as a bit mask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
@@ -56,6 +72,26 @@ impl Capabilities {
     #[must_use]
     pub fn has(self, capability: Capability) -> bool {
         self.0 >> capability.bit & 1 == 1
+    }
+
+    /// Names of those that the monitor can make use of, and the number of others.
+    #[must_use]
+    pub fn in_words(self) -> String {
+        let mut words: Vec<String> = KNOWN
+            .iter()
+            .filter(|capability| self.has(**capability))
+            .map(|capability| capability.name.to_owned())
+            .collect();
+        let known = KNOWN.iter().fold(0, |set, it| set | 1 << it.bit);
+        let others = (self.0 & !known).count_ones();
+        if others > 0 {
+            words.push(format!("{others} others"));
+        }
+        if words.is_empty() {
+            "no capability".to_owned()
+        } else {
+            words.join(", ")
+        }
     }
 
     /// Those of `wanted` that the set does not hold, in their order.
@@ -111,6 +147,14 @@ mod tests {
         check("000000c000001000", &[]);
         check("0000008000001000", &[CAP_PERFMON]);
         check("0000000000001000", &[CAP_BPF, CAP_PERFMON]);
+    }
+
+    #[test]
+    fn a_set_is_told_in_words() {
+        assert_eq!(Capabilities(0).in_words(), "no capability");
+        let own = Capabilities(1 << 12 | 1 << 39);
+        assert_eq!(own.in_words(), "CAP_NET_ADMIN, CAP_BPF");
+        assert_eq!(Capabilities(3 << 12).in_words(), "CAP_NET_ADMIN, 1 others");
     }
 
     #[test]

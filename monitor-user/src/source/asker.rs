@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sandbox::{self, Role};
+
 /// Questions that may wait for the thread: more than a host can ask between two polls, and what
 /// there is to ask on a large host when the monitor starts.
 pub(super) const QUESTIONS_MAX: usize = 4096;
@@ -36,7 +38,12 @@ impl<Q: Send + 'static, A: Send + 'static> Asker<Q, A> {
         // Never joined: where a file system hangs, the thread may never end.
         thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || serve(&asked, &answered, answer))?;
+            .spawn(move || {
+                if let Err(error) = sandbox::enter(Role::Files) {
+                    tracing::warn!("the host is asked with all privileges: {error:#}");
+                }
+                serve(&asked, &answered, answer);
+            })?;
         Ok(Asker {
             questions,
             answers,

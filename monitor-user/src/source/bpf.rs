@@ -493,6 +493,7 @@ fn create(options: &Options, pins: Option<&Pins>, btf: &aya::Btf) -> Result<Ebpf
 }
 
 fn kernel_btf() -> Result<aya::Btf, LoadError> {
+    std::fs::metadata(BTF_PATH).map_err(LoadError::NoBtf)?;
     aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))
 }
 

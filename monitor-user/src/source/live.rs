@@ -18,13 +18,13 @@ use monitor_common::record::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::bpf::handover::Mark;
 use super::bpf::{Kernel, Options};
 use super::canary::Canary;
 use super::drain::Drain;
 use super::order::Order;
 use super::scripts::Scripts;
 use crate::core::event::BootNs;
-use crate::core::sample::Samples;
 use crate::host::HostRoot;
 use crate::host::clock;
 
@@ -57,7 +57,6 @@ pub struct Live {
     kernel: Kernel,
     order: Order,
     scripts: Scripts,
-    samples: Samples,
     drain: Drain,
     books_due: BootNs,
     sockets_due: BootNs,
@@ -90,7 +89,6 @@ impl Live {
             kernel,
             order: Order::default(),
             scripts: Scripts::start(host).context("cannot look up scripts")?,
-            samples: Samples::default(),
             drain: Drain::default(),
             books_due: BootNs(0),
             sockets_due: after(clock::now(), SOCKETS_INTERVAL),
@@ -122,29 +120,29 @@ impl Live {
         Ok(live)
     }
 
-    /// Hands out every record that is due, with the time at which it is applied.
+    /// Hands out every record that is due.
     ///
     /// # Errors
     ///
     /// What the kernel's maps say; nothing is lost by trying again.
-    pub fn poll(&mut self, mut each: impl FnMut(&[u8], BootNs)) -> anyhow::Result<()> {
+    pub fn poll(&mut self, mut each: impl FnMut(&[u8])) -> anyhow::Result<()> {
         let now = clock::now();
         if let Some(resumed) = self.resumed.take() {
-            each(resumed.as_bytes(), now);
+            each(resumed.as_bytes());
         }
         let hold_ns = u64::try_from(HOLD.as_nanos()).unwrap_or_default();
         let cutoff = BootNs(now.0.saturating_sub(hold_ns));
-        self.release(cutoff, now, &mut each);
+        self.release(cutoff, &mut each);
         if self.drain.due(now) {
             self.drain_flows(now, &mut each);
         }
         if now >= self.check_due {
-            each(self.check(now)?.as_bytes(), now);
+            each(self.check(now)?.as_bytes());
             self.check_due = after(now, CHECK_INTERVAL);
         }
         if now >= self.books_due {
             let books = self.read_books(now)?;
-            each(books.as_bytes(), now);
+            each(books.as_bytes());
             self.books_due = after(now, BOOKS_INTERVAL);
         }
         if now >= self.sockets_due {
@@ -160,12 +158,12 @@ impl Live {
     /// # Errors
     ///
     /// As [`Live::poll`].
-    pub fn finish(&mut self, mut each: impl FnMut(&[u8], BootNs)) -> anyhow::Result<()> {
+    pub fn finish(&mut self, mut each: impl FnMut(&[u8])) -> anyhow::Result<()> {
         let now = clock::now();
-        self.release(BootNs(u64::MAX), now, &mut each);
+        self.release(BootNs(u64::MAX), &mut each);
         self.drain_flows(now, &mut each);
         let books = self.read_books(now)?;
-        each(books.as_bytes(), now);
+        each(books.as_bytes());
         Ok(())
     }
 
@@ -175,12 +173,17 @@ impl Live {
         self.kernel.is_pinned()
     }
 
-    /// Notes for the next monitor that everything handed out so far was written out.
-    pub fn checkpoint(&mut self) {
+    /// How far this monitor has come.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
         let settled = self.settled_before + self.order.released();
-        self.kernel
-            .handover
-            .settle(settled, &self.books, self.books_read);
+        let handover = &self.kernel.handover;
+        handover.mark(settled, &self.books, self.books_read)
+    }
+
+    /// Notes for the next monitor that everything handed out up to a mark was written out.
+    pub fn settle(&mut self, mark: &Mark) {
+        self.kernel.handover.settle(mark);
     }
 
     /// Asks for every flow of a process as a record.
@@ -230,12 +233,11 @@ impl Live {
         });
     }
 
-    fn release(&mut self, cutoff: BootNs, now: BootNs, each: &mut impl FnMut(&[u8], BootNs)) {
+    fn release(&mut self, cutoff: BootNs, each: &mut impl FnMut(&[u8])) {
         self.take_records(|_| {});
         let Live {
             order,
             scripts,
-            samples,
             drain,
             canary,
             ..
@@ -244,14 +246,12 @@ impl Live {
         order.release(cutoff, |record| {
             drain.notice(record);
             if !canary.is_own(record) {
-                let complete = scripts.complete(record);
-                samples.pass(&complete, &mut |record| each(record, now));
+                each(&scripts.complete(record));
             }
         });
-        samples.sweep(now, &mut |record| each(record, now));
     }
 
-    fn drain_flows(&mut self, now: BootNs, each: &mut impl FnMut(&[u8], BootNs)) {
+    fn drain_flows(&mut self, now: BootNs, each: &mut impl FnMut(&[u8])) {
         let Live {
             kernel,
             drain,
@@ -260,7 +260,7 @@ impl Live {
         } = self;
         drain.run(kernel, now, |record| {
             if !canary.is_own(record) {
-                each(record, now);
+                each(record);
             }
         });
     }

@@ -21,6 +21,9 @@ use crate::core::event::BootNs;
 /// Bytes of the one value of the map `CHECKPOINT`.
 pub const CHECKPOINT_BYTES: usize = size_of::<Checkpoint>();
 
+/// How far a monitor came at some time.
+pub struct Mark(Checkpoint);
+
 /// The maps, and the last checkpoint.
 pub struct Handover {
     told: BpfHashMap<MapData, [u8; 40], [u8; 72]>,
@@ -93,15 +96,24 @@ impl Handover {
         }
     }
 
-    /// Notes that everything taken so far was told: `settled` records of the rings, and what was
+    /// How far this monitor came: `settled` records of the rings were taken, and all that was
     /// read of the flow map. `books` are the kernel's counters as they were at `read`.
-    pub fn settle(&mut self, settled: u64, books: &[u64; COUNTERS as usize], read: BootNs) {
-        let checkpoint = Checkpoint {
+    #[must_use]
+    pub fn mark(&self, settled: u64, books: &[u64; COUNTERS as usize], read: BootNs) -> Mark {
+        Mark(Checkpoint {
             time_ns: read.0,
             settled,
             taken: self.checkpoint.taken,
             told: self.checkpoint.taken,
             books: *books,
+        })
+    }
+
+    /// Notes that everything up to a mark was told.
+    pub fn settle(&mut self, mark: &Mark) {
+        let checkpoint = Checkpoint {
+            taken: self.checkpoint.taken,
+            ..mark.0
         };
         if self.checkpoint != checkpoint {
             self.checkpoint = checkpoint;
