@@ -1,6 +1,7 @@
 //! The programs under test: built once per test binary, found wherever cargo puts them.
 //!
-//! In: `TELLTALE_BIN`, `STANDIN_BIN`, `EVADE_BIN`, where set (a machine without cargo, say). Out: paths.
+//! In: `TELLTALE_BIN`, `STANDIN_BIN`, `EVADE_BIN`, `SPEAK_BIN`, where set (a machine without cargo,
+//! say). Out: paths.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,17 @@ pub fn standin() -> &'static Path {
 pub fn evade() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| from_env("EVADE_BIN").unwrap_or_else(|| build("evade")))
+}
+
+/// The Rust client; see `src/bin/speak.rs`.
+///
+/// # Panics
+///
+/// If it cannot be built.
+#[must_use]
+pub fn speak() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| from_env("SPEAK_BIN").unwrap_or_else(|| build("speak")))
 }
 
 /// The real Node.js executable: shims that version managers put in its place are seen through.

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup, ring};
@@ -383,40 +384,71 @@ fn config(post_quantum: bool, alpn: &[&str]) -> ClientConfig {
     config
 }
 
+fn rustls_client(name: &str, post_quantum: bool) -> ClientConnection {
+    let config = config(post_quantum, HTTP);
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    ClientConnection::new(config.into(), name).unwrap()
+}
+
 fn rustls_hello(post_quantum: bool) -> Vec<u8> {
-    let config = config(post_quantum, &["h2", "http/1.1"]);
-    let name = ServerName::try_from(NAME).unwrap();
-    let mut connection = ClientConnection::new(config.into(), name).unwrap();
     let mut bytes = Vec::new();
-    connection.write_tls(&mut bytes).unwrap();
+    let mut client = rustls_client(NAME, post_quantum);
+    client.write_tls(&mut bytes).unwrap();
     bytes
+}
+
+/// Connects, and says hello over TLS.
+///
+/// # Panics
+///
+/// If nobody listens.
+pub fn speak_tls(address: SocketAddr, name: &str, post_quantum: bool) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut client = rustls_client(name, post_quantum);
+    client.write_tls(&mut stream).unwrap();
+}
+
+/// Says hello over QUIC.
+///
+/// # Panics
+///
+/// If it cannot.
+pub fn speak_quic(address: SocketAddr, name: &str, post_quantum: bool) {
+    while_connecting(address, name, post_quantum, || thread::sleep(FLIGHT));
 }
 
 fn quinn_datagrams(post_quantum: bool) -> Vec<Vec<u8>> {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap();
     server.set_read_timeout(Some(FLIGHT)).unwrap();
+    let mut datagrams = Vec::new();
+    while_connecting(address, NAME, post_quantum, || {
+        let mut buffer = [0; 4096];
+        crate::wait::until("a QUIC client speaks", PATIENCE, || {
+            let size = server.recv(&mut buffer).ok()?;
+            datagrams.push(buffer[..size].to_vec());
+            Some(())
+        });
+        while let Ok(size) = server.recv(&mut buffer) {
+            datagrams.push(buffer[..size].to_vec());
+        }
+    });
+    datagrams
+}
+
+/// Does something while a QUIC client tries to connect.
+fn while_connecting(address: SocketAddr, name: &str, post_quantum: bool, act: impl FnOnce()) {
     let crypto = config(post_quantum, &["h3"]);
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = { runtime }.worker_threads(1).enable_all().build().unwrap();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     let _inside = runtime.enter();
-    let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+    let endpoint = quinn::Endpoint::client(([0, 0, 0, 0], 0).into()).unwrap();
     let config = quinn::ClientConfig::new(Arc::new(crypto));
-    let connecting = endpoint.connect_with(config, address, NAME).unwrap();
+    let connecting = endpoint.connect_with(config, address, name).unwrap();
     let connecting = runtime.spawn(async { drop(connecting.await) });
-    let mut datagrams = Vec::new();
-    let mut buffer = [0; 4096];
-    crate::wait::until("a QUIC client speaks", PATIENCE, || {
-        let size = server.recv(&mut buffer).ok()?;
-        datagrams.push(buffer[..size].to_vec());
-        Some(())
-    });
-    while let Ok(size) = server.recv(&mut buffer) {
-        datagrams.push(buffer[..size].to_vec());
-    }
+    act();
     connecting.abort();
-    datagrams
 }
 
 /// A key share of the size of X25519MLKEM768, and of nothing else: a server that has another

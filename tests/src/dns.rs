@@ -1,4 +1,4 @@
-//! A DNS server for one namespace: it answers from a table, over UDP.
+//! A DNS server for one namespace: it answers from a table, over UDP and TCP.
 //!
 //! In: names and addresses, or aliases. Out: real DNS messages, and the list of what was asked.
 //!
@@ -6,7 +6,8 @@
 //! cannot share a misunderstanding.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -30,13 +31,15 @@ const CLASS_IN: u16 = 1;
 /// A response, recursion desired and available.
 const FLAGS_ANSWER: u16 = 0x8180;
 const RCODE_NO_SUCH_NAME: u16 = 3;
+/// There is more than a datagram holds.
+const FLAG_TRUNCATED: u16 = 0x0200;
 
 /// A running DNS server; stops when dropped.
 #[derive(Debug)]
 pub struct DnsServer {
     zone: Arc<Mutex<Zone>>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +47,14 @@ struct Zone {
     addresses: BTreeMap<String, Vec<IpAddr>>,
     aliases: BTreeMap<String, String>,
     asked: Vec<String>,
+    truncates: bool,
+}
+
+/// How a query came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Udp,
+    Tcp,
 }
 
 impl DnsServer {
@@ -56,16 +67,20 @@ impl DnsServer {
     pub fn start(ns: &NetNs) -> DnsServer {
         let socket = ns.enter(|| UdpSocket::bind((RESOLVER, 53)).expect("DNS socket"));
         socket.set_read_timeout(Some(POLL)).expect("read timeout");
+        let listener = ns.enter(|| TcpListener::bind((RESOLVER, 53)).expect("DNS listener"));
+        listener.set_nonblocking(true).expect("a listener to poll");
         let (zone, stop) = (
             Arc::new(Mutex::new(Zone::default())),
             Arc::new(AtomicBool::new(false)),
         );
         let (served, stopped) = (Arc::clone(&zone), Arc::clone(&stop));
-        let thread = thread::spawn(move || serve(&socket, &served, &stopped));
+        let udp = thread::spawn(move || serve(&socket, &served, &stopped));
+        let (served, stopped) = (Arc::clone(&zone), Arc::clone(&stop));
+        let tcp = thread::spawn(move || serve_tcp(&listener, &served, &stopped));
         DnsServer {
             zone,
             stop,
-            thread: Some(thread),
+            threads: vec![udp, tcp],
         }
     }
 
@@ -97,6 +112,15 @@ impl DnsServer {
             .insert(name.to_owned(), target.to_owned());
     }
 
+    /// From now on answers over UDP hold no records, and say so.
+    ///
+    /// # Panics
+    ///
+    /// If the server has.
+    pub fn truncate(&self) {
+        self.zone.lock().expect("zone").truncates = true;
+    }
+
     /// The names asked for so far, one entry per query.
     ///
     /// # Panics
@@ -111,7 +135,7 @@ impl DnsServer {
 impl Drop for DnsServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -125,26 +149,63 @@ fn serve(socket: &UdpSocket, zone: &Mutex<Zone>, stop: &AtomicBool) {
         };
         let reply = buffer
             .get(..length)
-            .and_then(|query| zone.lock().ok()?.reply(query));
+            .and_then(|query| zone.lock().ok()?.reply(query, Over::Udp));
         if let Some(reply) = reply {
             let _ = socket.send_to(&reply, client);
         }
     }
 }
 
+fn serve_tcp(listener: &TcpListener, zone: &Mutex<Zone>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((client, _)) => drop(serve_client(client, zone)),
+            Err(_) => thread::sleep(POLL),
+        }
+    }
+}
+
+/// Answers queries, one client at a time, until it ends or says nothing.
+fn serve_client(mut client: TcpStream, zone: &Mutex<Zone>) -> std::io::Result<()> {
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(Duration::from_secs(1)))?;
+    loop {
+        let mut length = [0; 2];
+        client.read_exact(&mut length)?;
+        let mut query = vec![0; u16::from_be_bytes(length).into()];
+        client.read_exact(&mut query)?;
+        let reply = zone
+            .lock()
+            .ok()
+            .and_then(|mut zone| zone.reply(&query, Over::Tcp));
+        let Some(reply) = reply else {
+            return Ok(());
+        };
+        let length = u16::try_from(reply.len()).unwrap_or_default();
+        client.write_all(&[&length.to_be_bytes(), &reply[..]].concat())?;
+    }
+}
+
 impl Zone {
     /// Answers one query; `None` if it is none.
-    fn reply(&mut self, query: &[u8]) -> Option<Vec<u8>> {
+    fn reply(&mut self, query: &[u8], over: Over) -> Option<Vec<u8>> {
         let (name, end) = read_name(query)?;
         let question = query.get(HEADER..end + 4)?;
         let kind = u16::from_be_bytes([*query.get(end)?, *query.get(end + 1)?]);
         self.asked.push(name.clone());
-        let (records, known) = self.records(&name, kind);
+        let (mut records, known) = self.records(&name, kind);
         let rcode = if known { 0 } else { RCODE_NO_SUCH_NAME };
+        let truncated = match over {
+            Over::Udp if self.truncates => FLAG_TRUNCATED,
+            Over::Udp | Over::Tcp => 0,
+        };
+        if truncated != 0 {
+            records.clear();
+        }
         let count = u16::try_from(records.len()).ok()?;
 
         let mut reply = query.get(..2)?.to_vec();
-        for field in [FLAGS_ANSWER | rcode, 1, count, 0, 0] {
+        for field in [FLAGS_ANSWER | truncated | rcode, 1, count, 0, 0] {
             reply.extend(field.to_be_bytes());
         }
         reply.extend(question);
@@ -259,5 +320,10 @@ mod tests {
             "2001:db8::11",
         );
         check(|_| {}, "hosts", "none.example", "");
+        let over_tcp = |dns: &DnsServer| {
+            dns.answer("d.example", &["2001:db8::12"]);
+            dns.truncate();
+        };
+        check(over_tcp, "hosts", "d.example", "2001:db8::12");
     }
 }

@@ -103,7 +103,8 @@ pub enum AnswerData {
 pub struct Service {
     /// The name that serves; `None` is the owner itself.
     pub target: Option<HostName>,
-    /// `ipv4hint` and `ipv6hint`; empty in alias mode.
+    /// `ipv4hint` and `ipv6hint`; empty in alias mode. Weak evidence: a client may use them before
+    /// it has the addresses of `target`, and prefers those (RFC 9460 §7.3).
     pub hints: Vec<IpAddr>,
     /// The client may hide the server's name (Encrypted Client Hello).
     pub ech: bool,

@@ -1,0 +1,91 @@
+//! A scene with servers, a monitor that tells all, and clients that are real programs.
+//!
+//! In: command lines. Out: what was said of the flows that each process opened.
+
+use std::cell::Cell;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use monitor_tests::binary;
+use monitor_tests::event::Event;
+use monitor_tests::running::Running;
+use monitor_tests::scene::{SERVER_V4, Scene};
+use monitor_tests::tcp::{TcpServer, udp_sink};
+use monitor_tests::telltale::Telltale;
+
+/// A client's whole life: it gets no answer that it could use, and gives up by itself.
+const LIFE: Duration = Duration::from_secs(30);
+
+/// What there is around the clients.
+pub struct Stage<'a> {
+    scene: &'a Scene,
+    telltale: Telltale<'a>,
+    started: Cell<u32>,
+    _servers: Vec<TcpServer>,
+    _sink: UdpSocket,
+}
+
+impl<'a> Stage<'a> {
+    /// Servers at ports 80 and 443 of [`SERVER_V4`], and a monitor with this configuration.
+    pub fn new(scene: &'a Scene, config: &str) -> Stage<'a> {
+        let servers = [80, 443].map(|port| scene.serve(&format!("{SERVER_V4}:{port}")));
+        Stage {
+            telltale: scene.telltale().scope("all").config(config).start(),
+            scene,
+            started: Cell::new(0),
+            _servers: servers.into(),
+            _sink: udp_sink(&scene.ns, &format!("{SERVER_V4}:443")),
+        }
+    }
+
+    /// Starts a program in the scene.
+    pub fn start(&self, words: &[&str]) -> Running {
+        let (program, arguments) = words.split_first().unwrap();
+        let program = match *program {
+            "speak" => binary::speak().to_owned(),
+            "node" => binary::node().to_owned(),
+            other => PathBuf::from(other),
+        };
+        let mut command = self.scene.ns.command(&program.display().to_string());
+        command.args(arguments).env("HOME", self.scene.dir());
+        for variable in [
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+        ] {
+            command.env_remove(variable);
+        }
+        let number = self.started.replace(self.started.get() + 1);
+        Running::start(&format!("client-{number}"), self.scene.dir(), command)
+    }
+
+    /// Runs a program to its end, however that is, and returns the pid it had.
+    fn run(&self, words: &[&str]) -> u32 {
+        let mut process = self.start(words);
+        process.say(""); // Some wait for a line.
+        process.end(LIFE);
+        process.pid()
+    }
+
+    /// Waits for the opening of the process's flow to `address`, and looks at it.
+    #[track_caller]
+    fn expect(&self, pid: u32, address: &str, expect: &[(&str, &str)]) {
+        let is_meant = |event: &Event| {
+            event.pid() == Some(pid)
+                && event.action() == "connection-opened"
+                && event.text("destination.ip") == address
+        };
+        let what = format!("connection of {pid} to {address}");
+        self.telltale.wait_for(&what, is_meant).expect(expect);
+    }
+
+    /// A program runs, and this is said of its flow to [`SERVER_V4`].
+    #[track_caller]
+    pub fn check(&self, words: &[&str], expect: &[(&str, &str)]) {
+        let pid = self.run(words);
+        self.expect(pid, SERVER_V4, expect);
+    }
+}
