@@ -3,13 +3,15 @@
 //! In: effects of the core, and what the owner of the line measures about itself. Out: the
 //! formats of Prometheus, and `docs/metrics.md`. It counts and never decides.
 //!
-//! A label never holds a pid, an address, a port, an argument or a name that came off the wire:
-//! its values come from the catalog or from this program, anything else becomes `other`.
+//! A label never holds a pid, an address, a port or an argument: its values come from the catalog
+//! or from this program, anything else becomes `other`. One label, `endpoint`, holds names that
+//! came off the wire, on a budget.
 
 //!
 //! One file is one group of metrics, with what it keeps to fill them:
 //!
 //! - [`traffic`]: who talks to whom, and under which names.
+//! - [`endpoints`]: what tools contact, by name, on a budget.
 //! - [`tools`]: which tools run.
 //! - [`policy`]: by which policy is judged.
 //! - [`alerts`]: what a person should look at.
@@ -22,6 +24,7 @@
 mod alerts;
 mod define;
 pub mod encode;
+mod endpoints;
 mod exemplars;
 #[cfg(test)]
 mod fixture;
@@ -38,7 +41,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{LabelPair, Metric, MetricType};
 
 use crate::clock::WallClock;
-use crate::core::attribute::Role;
+use crate::core::attribute::{Evidence, Role};
 use crate::core::event::{BootNs, DecodeError, Protocol};
 use crate::core::policy::Policy;
 use crate::core::policy::judgement::Judgement;
@@ -49,6 +52,7 @@ use crate::core::report::{
 use alerts::Alerts;
 use define::{Defined, Definer, Label};
 use encode::Format;
+use endpoints::Endpoints;
 use exemplars::Exemplar;
 use health::{Coverage, Kernel, Line};
 use labels::*;
@@ -63,7 +67,8 @@ Telltale serves these at `/metrics`: in the Prometheus text format 0.0.4, or in 
 In OpenMetrics, connections, failures, durations and alerts have exemplars: `event_id` is the `event.id` of the last event counted, in the event log.
 This file is written from the definitions in `monitor-user/src/metrics/`.
 
-No label holds a pid, an address, a port, an argument or a name that came off the wire.
+No label holds a pid, an address, a port or an argument.
+One label, `endpoint`, holds names that came off the wire, on a budget for each tool.
 A value that is not in the list below a metric becomes `other`.
 ";
 
@@ -95,6 +100,7 @@ pub struct Metrics {
     session: String,
     tools: BTreeSet<String>,
     traffic: Traffic,
+    endpoints: Endpoints,
     processes: Processes,
     policy: policy::Policy,
     alerts: Alerts,
@@ -120,6 +126,7 @@ impl Metrics {
     ) -> prometheus::Result<Self> {
         let mut define = Definer::new(INTRODUCTION);
         let traffic = Traffic::define(&mut define)?;
+        let endpoints = Endpoints::define(&mut define)?;
         let processes = Processes::define(&mut define)?;
         let policy = policy::Policy::define(&mut define)?;
         let alerts = Alerts::define(&mut define)?;
@@ -136,6 +143,7 @@ impl Metrics {
             session: session.to_owned(),
             tools,
             traffic,
+            endpoints,
             processes,
             policy,
             alerts,
@@ -304,6 +312,10 @@ impl Metrics {
         }
         self.processes.info(tool, process);
         self.seen(tool, event.time, clock);
+        if let Some(member) = &process.tool {
+            let method = member.evidence.first().map_or(NONE, Evidence::kind);
+            self.processes.methods.increment([tool, method]);
+        }
         if !self.processes.enter(process.key, tool) {
             self.line.limited.increment([RUNNING_TABLE]);
         }
@@ -325,10 +337,17 @@ impl Metrics {
                 let labels = [tool, role, purpose, verdict, transport];
                 let exemplar = exemplar_of(report, clock);
                 self.traffic.connections.increment_with(labels, exemplar);
+                if tool != NONE {
+                    self.endpoints.connected(tool, report.name(), verdict, 1);
+                    self.traffic.surprise(tool, &report.judgement, 1);
+                }
+                if !self.traffic.enter(tool, report) {
+                    self.line.limited.increment([ACTIVE_TABLE]);
+                }
                 let source = report.names.first().map_or(NONE, |name| name.source.name());
                 self.names.flow_names.increment([source]);
             }
-            FlowAction::Redirected { .. } => self.traffic.redirected.increment([tool]),
+            FlowAction::Redirected { .. } => self.traffic.unannounced.redirected.increment([tool]),
             FlowAction::Ended(end) => {
                 self.traffic
                     .ended(tool, report, end, exemplar_of(report, clock));
@@ -338,12 +357,18 @@ impl Metrics {
 
     fn socket_opened(&self, report: &SocketReport) {
         let (tool, _) = self.who(&report.process);
-        self.traffic.sockets.increment([tool, report.kind.name()]);
+        self.traffic
+            .unannounced
+            .sockets
+            .increment([tool, report.kind.name()]);
     }
 
     fn over_budget(&self, report: &OverBudgetReport) {
         let (tool, _) = self.who(&report.process);
-        self.traffic.over_budget.add([tool], report.refused);
+        self.traffic
+            .unannounced
+            .over_budget
+            .add([tool], report.refused);
     }
 
     /// Bytes are counted here and not at the end of each flow: the flow map counts every
@@ -351,6 +376,7 @@ impl Metrics {
     fn flows_counted(&self, counted: &FlowsCounted) {
         let (tool, role) = self.who_opened(&counted.process, &counted.judgement);
         let delta = &counted.delta;
+        let name = counted.names.first().map(|evidence| &*evidence.name);
         if delta.connects_unreported > 0 {
             let purpose = purpose_label(counted.judgement.purpose.as_deref());
             let verdict = counted.judgement.verdict.name();
@@ -359,6 +385,15 @@ impl Metrics {
             self.traffic
                 .connections
                 .add(labels, delta.connects_unreported);
+            if tool != NONE {
+                let count = delta.connects_unreported;
+                self.endpoints.connected(tool, name, verdict, count);
+                self.traffic.surprise(tool, &counted.judgement, count);
+            }
+        }
+        if tool != NONE && delta.bytes_sent + delta.bytes_received > 0 {
+            let (sent, received) = (delta.bytes_sent, delta.bytes_received);
+            self.endpoints.moved(tool, name, sent, received);
         }
         self.traffic.transmit_bytes.add([tool], delta.bytes_sent);
         self.traffic.receive_bytes.add([tool], delta.bytes_received);
@@ -369,10 +404,8 @@ impl Metrics {
     }
 
     fn seen(&self, tool: &str, time: BootNs, clock: &WallClock) {
-        if tool != NONE {
-            self.processes
-                .last_seen
-                .set([tool], clock.unix_seconds(time));
+        if tool != NONE && self.processes.see(tool, clock.unix_seconds(time)) {
+            self.traffic.prepare(tool);
         }
     }
 

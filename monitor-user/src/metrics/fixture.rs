@@ -85,6 +85,10 @@ pub fn books(set: &[(u32, u64)]) -> Effect {
 pub fn everything() -> Metrics {
     let metrics = metrics();
     metrics.set_policy(&fixture::policy(), "11ee");
+    let moved = FlowCounters {
+        bytes_sent: 1,
+        ..FlowCounters::default()
+    };
     let effects = [
         fixture::started(fixture::process(1)),
         fixture::ended(fixture::process(2), 0),
@@ -92,6 +96,7 @@ pub fn everything() -> Metrics {
         fixture::flow(fixture::closed(fixture::process(1), Outcome::Closed)),
         fixture::flow(fixture::closed(fixture::process(1), Outcome::NeverSent)),
         datagrams(Protocol::Udp, 0),
+        fixture::counted(fixture::process(1), moved),
         fixture::flow(fixture::redirected(fixture::process(1))),
         socket(fixture::socket(fixture::process(1), SocketKind::Raw, false)),
         fixture::over_budget(fixture::process(1), 1, 1),

@@ -217,7 +217,11 @@ impl Line {
         for reason in DECODE_ERRORS {
             line.decode_errors.add([reason], 0);
         }
-        for table in LIMITS.map(Limit::name).into_iter().chain([RUNNING_TABLE]) {
+        for table in LIMITS
+            .map(Limit::name)
+            .into_iter()
+            .chain([ACTIVE_TABLE, RUNNING_TABLE])
+        {
             line.limited.add([table], 0);
         }
         Ok(line)

@@ -3,15 +3,26 @@
 //! In: nothing. Out: [`Label`]s, and the values that must exist at 0 from the start.
 
 use super::define::Label;
-use crate::core::policy::judgement::Severity;
+use crate::core::policy::judgement::{Severity, rule};
 use crate::core::report::{DnsOutcome, Limit};
 
 /// Label value for what is not there.
 pub const NONE: &str = "none";
 /// Label value for what is there and not known.
 pub const OTHER: &str = "other";
+/// The `rule` label of what a rule of the operator forbids.
+pub const POLICY: &str = "policy";
+/// Rules by which a flow is not as expected: [`POLICY`], and those of the catalog.
+pub const SURPRISES: [&str; 4] = [
+    POLICY,
+    rule::UNEXPECTED_ENDPOINT,
+    rule::UNNAMED_ENDPOINT,
+    rule::AI_ENDPOINT_BY_UNKNOWN_PROGRAM,
+];
 /// Label value for a program that reaches an AI provider and belongs to no known tool.
 pub const UNIDENTIFIED: &str = "unidentified";
+/// The `table` label of the bound `ACTIVE_MAX`.
+pub const ACTIVE_TABLE: &str = "active_connections";
 /// The `table` label of the bound `RUNNING_MAX`.
 pub const RUNNING_TABLE: &str = "running_processes";
 
@@ -175,7 +186,7 @@ pub const DECODE_REASON: Label = Label::new(
 pub const LIMITED_TABLE: Label = Label::new(
     "table",
     "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `scripts`, `told`, `clients`, \
-             `places`, `running_processes`",
+             `places`, `active_connections`, `running_processes`",
 );
 /// Values of [`FACT_OUTCOME`].
 pub const FACT_OUTCOMES: [&str; 4] = ["found", "none", "malformed", "skipped"];
@@ -191,6 +202,22 @@ pub const SINK: Label = Label::new(
 );
 /// Why an output dropped an item.
 pub const DROP_REASON: Label = Label::new("reason", "`queue_full`, `rejected`, `shutdown`");
+/// Name of the remote.
+pub const ENDPOINT: Label = Label::new(
+    "endpoint",
+    "names of remotes, the first 200 of each tool, `unnamed`, `other`",
+);
+/// Rule by which a flow is not as expected.
+pub const SURPRISE: Label = Label::new(
+    "rule",
+    "`policy` for what the operator's rules forbid, `unexpected-endpoint`, `unnamed-endpoint`, \
+             `ai-endpoint-by-unknown-program`, `other`",
+);
+/// How a process was recognised.
+pub const METHOD: Label = Label::new(
+    "method",
+    "`exe-path`, `script`, `helper`, `lineage`, `name`, `none`",
+);
 /// Why a client of the web server got no answer.
 pub const WEB_REFUSAL: Label =
     Label::new("reason", "`no_request`, `too_slow`, `tls`, `unauthorized`");
@@ -241,9 +268,13 @@ mod tests {
         check(SEVERITY, &SEVERITIES.map(Severity::name));
         check(DNS_OUTCOME, &DNS_OUTCOMES.map(DnsOutcome::name));
         check(DECODE_REASON, &DECODE_ERRORS);
+        check(SURPRISE, &[&SURPRISES[..], &[OTHER]].concat());
         check(WEB_REFUSAL, &WebRefusal::ALL.map(WebRefusal::name));
         check(FACT_OUTCOME, &FACT_OUTCOMES);
         let tables = LIMITS.map(Limit::name);
-        check(LIMITED_TABLE, &[&tables[..], &[RUNNING_TABLE]].concat());
+        check(
+            LIMITED_TABLE,
+            &[&tables[..], &[ACTIVE_TABLE, RUNNING_TABLE]].concat(),
+        );
     }
 }

@@ -23,7 +23,11 @@ pub(super) struct Processes {
     pub(super) started: Counter<2>,
     pub(super) running: Gauge<1>,
     pub(super) info: Gauge<4>,
-    pub(super) last_seen: Gauge<1>,
+    pub(super) methods: Counter<2>,
+    first_seen: Gauge<1>,
+    last_seen: Gauge<1>,
+    /// Tools that were seen.
+    seen: Mutex<BTreeSet<String>>,
     /// Tool of each running process that belongs to one, by (start, pid): an exec replaces
     /// its entry. At most [`RUNNING_MAX`].
     pub(super) table: Mutex<HashMap<(u64, u32), String>>,
@@ -50,6 +54,18 @@ impl Processes {
                 "1 for each tool and version that ran here since Telltale started.",
                 [TOOL, VERSION, VENDOR, JURISDICTION],
             )?,
+            methods: define.counter(
+                "telltale_attributions_total",
+                "Program images of tools that started or were found, by the strongest evidence \
+                 that they are.",
+                [TOOL, METHOD],
+            )?,
+            first_seen: define.gauge(
+                "telltale_tool_first_seen_timestamp_seconds",
+                "When the tool was first seen since Telltale started, in unix time.",
+                [TOOL],
+            )?,
+            seen: Mutex::default(),
             last_seen: define.gauge(
                 "telltale_tool_last_seen_timestamp_seconds",
                 "When the tool last started a process, or opened or ended a flow, in unix time.",
@@ -58,6 +74,17 @@ impl Processes {
             table: Mutex::default(),
             versions: Mutex::default(),
         })
+    }
+
+    /// Notes that a tool was seen; whether that is the first time.
+    pub(super) fn see(&self, tool: &str, unix_seconds: i64) -> bool {
+        self.last_seen.set([tool], unix_seconds);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = !seen.contains(tool) && seen.insert(tool.to_owned());
+        if first {
+            self.first_seen.set([tool], unix_seconds);
+        }
+        first
     }
 
     /// Notes that a process now runs a program of `tool`; false if there is no room to.

@@ -2,13 +2,23 @@
 //!
 //! In: reports of flows. Out: the metrics of the sections Connections and Names.
 
+use std::collections::HashMap;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
-use super::define::{Counter, Definer, Histogram};
+use super::define::{Counter, Definer, Gauge, Histogram};
 use super::exemplars::Exemplar;
 use super::labels::*;
-use crate::core::event::Outcome;
+use crate::core::event::{Outcome, Protocol, SocketCookie};
+use crate::core::policy::judgement::Judgement;
 use crate::core::report::{FlowEnd, FlowReport};
+
+/// Connections of tools that are counted as open at one time: as many as the kernel side counts.
+/// Beyond it the gauge is too low, and the bound is counted.
+const ACTIVE_MAX: usize = 65_536;
+
+/// From the same rack to a satellite.
+const RTT_BUCKETS: [f64; 9] = [0.0005, 0.002, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.0];
 
 /// From a refused retry to a session that a person keeps open all day.
 const DURATION_BUCKETS: [f64; 9] = [0.01, 0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 28_800.0];
@@ -51,10 +61,44 @@ pub(super) struct Traffic {
     pub(super) transmit_bytes: Counter<1>,
     pub(super) receive_bytes: Counter<1>,
     pub(super) duration: Histogram<1>,
+    pub(super) rtt: Histogram<1>,
+    pub(super) unexpected: Counter<2>,
+    active: Gauge<1>,
+    /// Tool of each connection that is open. At most [`ACTIVE_MAX`].
+    open: Mutex<HashMap<SocketCookie, String>>,
     pub(super) datagrams: Counter<1>,
+    pub(super) unannounced: Unannounced,
+}
+
+/// What went, or may go, otherwise than by a connection that was asked for.
+pub(super) struct Unannounced {
     pub(super) redirected: Counter<1>,
     pub(super) sockets: Counter<2>,
     pub(super) over_budget: Counter<1>,
+}
+
+impl Unannounced {
+    fn define(define: &mut Definer) -> prometheus::Result<Self> {
+        Ok(Unannounced {
+            redirected: define.counter(
+                "telltale_flows_redirected_total",
+                "Flows whose packets go elsewhere than their process asked, once for each \
+                 destination of a program image.",
+                [TOOL],
+            )?,
+            sockets: define.counter(
+                "telltale_sockets_opened_total",
+                "Sockets and devices that can send without asking for a destination. Those that \
+                 are found open count once for each program image and kind.",
+                [TOOL, SOCKET_KIND],
+            )?,
+            over_budget: define.counter(
+                "telltale_flows_over_budget_total",
+                "New flows without a record of their own, of processes that opened too many.",
+                [TOOL],
+            )?,
+        })
+    }
 }
 
 impl Traffic {
@@ -91,29 +135,64 @@ impl Traffic {
                 [TOOL],
                 &DURATION_BUCKETS,
             )?,
+            rtt: define.histogram(
+                "telltale_connection_rtt_seconds",
+                "Smoothed round-trip time of TCP connections, as it was when they were closed.",
+                [TOOL],
+                &RTT_BUCKETS,
+            )?,
+            unexpected: define.counter(
+                "telltale_unexpected_connections_total",
+                "Flows of tools and unidentified programs that are not as expected, by the rule \
+                 that says so. A tool's series exist from its first process or flow on.",
+                [TOOL, SURPRISE],
+            )?,
+            active: define.gauge(
+                "telltale_active_connections",
+                "TCP connections of tools that were opened and have not ended.",
+                [TOOL],
+            )?,
+            open: Mutex::default(),
             datagrams: define.counter(
                 "telltale_datagrams_total",
                 "Datagrams sent to an address given with the send.",
                 [TOOL],
             )?,
-            redirected: define.counter(
-                "telltale_flows_redirected_total",
-                "Flows whose packets go elsewhere than their process asked, once for each \
-                 destination of a program image.",
-                [TOOL],
-            )?,
-            sockets: define.counter(
-                "telltale_sockets_opened_total",
-                "Sockets and devices that can send without asking for a destination. Those that \
-                 are found open count once for each program image and kind.",
-                [TOOL, SOCKET_KIND],
-            )?,
-            over_budget: define.counter(
-                "telltale_flows_over_budget_total",
-                "New flows without a record of their own, of processes that opened too many.",
-                [TOOL],
-            )?,
+            unannounced: Unannounced::define(define)?,
         })
+    }
+
+    /// Makes a tool's series of surprises exist, so that the first is an increase.
+    pub(super) fn prepare(&self, tool: &str) {
+        for rule in SURPRISES {
+            self.unexpected.add([tool, rule], 0);
+        }
+    }
+
+    /// Counts flows that are not as expected.
+    pub(super) fn surprise(&self, tool: &str, judgement: &Judgement, count: u64) {
+        if judgement.verdict.is_unexpected() {
+            let known = match judgement.action {
+                Some(_) => Some(POLICY),
+                None => SURPRISES.into_iter().find(|rule| **rule == *judgement.rule),
+            };
+            self.unexpected.add([tool, known.unwrap_or(OTHER)], count);
+        }
+    }
+
+    /// Notes that a connection is open; false if there is no room to.
+    pub(super) fn enter(&self, tool: &str, report: &FlowReport) -> bool {
+        if report.remote.protocol != Protocol::Tcp || tool == NONE {
+            return true;
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= ACTIVE_MAX {
+            return false;
+        }
+        if open.insert(report.cookie, tool.to_owned()).is_none() {
+            self.active.add([tool], 1);
+        }
+        true
     }
 
     pub(super) fn ended(
@@ -123,6 +202,15 @@ impl Traffic {
         end: &FlowEnd,
         exemplar: Option<Exemplar>,
     ) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tool) = open.remove(&report.cookie) {
+            self.active.add([&tool], -1);
+        }
+        drop(open);
+        if let Some(srtt_us) = end.srtt_us {
+            let seconds = f64::from(srtt_us) / 1_000_000.0;
+            self.rtt.observe_with([tool], seconds, exemplar);
+        }
         match failure_reason(end.outcome) {
             Some(reason) => self.failures.increment_with([tool, reason], exemplar),
             None => {

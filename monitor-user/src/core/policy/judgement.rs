@@ -47,6 +47,15 @@ impl Verdict {
         Verdict::NotJudged,
     ];
 
+    /// Whether a flow with it is not as expected.
+    #[must_use]
+    pub fn is_unexpected(self) -> bool {
+        matches!(
+            self,
+            Verdict::Undeclared | Verdict::Denied | Verdict::Unknown
+        )
+    }
+
     /// Name in events and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

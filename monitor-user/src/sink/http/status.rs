@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::pages::{Readiness, Web};
+use crate::core::policy::judgement::Verdict;
 use crate::metrics::Sample;
 
 /// The page, with a `{{name}}` for each text that changes.
@@ -223,7 +224,10 @@ fn headline(web: &Web, state: &State) -> (&'static str, String, String) {
 }
 
 fn is_unexpected(sample: &Sample) -> bool {
-    ["undeclared", "denied", "unknown"].contains(&label(sample, "verdict"))
+    let verdict = label(sample, "verdict");
+    Verdict::ALL
+        .into_iter()
+        .any(|it| it.is_unexpected() && it.name() == verdict)
 }
 
 /// Connections of AI tools.
