@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -253,11 +254,44 @@ def show(begun):
     return missing
 
 
+def query(port, expression):
+    """The result of an instant query."""
+    url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.load(answer)["data"]["result"]
+
+
+def silent_panels(port):
+    """Panels of the dashboards whose query finds nothing here, with the query."""
+    values = {"$__rate_interval": "30s", "$__range": "1m", "$job": ".+", "$instance": ".+", "$tool": ".+"}
+    silent = []
+    for path in sorted((HERE.parent / "grafana" / "dashboards").glob("*.json")):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                expression = target["expr"]
+                for name, value in values.items():
+                    expression = expression.replace(name, value)
+                if not query(port, expression):
+                    silent.append(f"{path.name}: {panel['title']}: {expression}")
+    return silent
+
+
+def check_dashboards(port):
+    """Waits until every panel shows something; those that do not."""
+    deadline = time.monotonic() + START_S
+    while (silent := silent_panels(port)) and time.monotonic() < deadline:
+        time.sleep(1)
+    return silent
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     built = [ROOT / "target" / kind / "telltale" for kind in ("release", "debug")]
     default = next((path for path in built if path.exists()), "telltale")
     parser.add_argument("--telltale", default=default, help="the program (%(default)s)")
+    parser.add_argument(
+        "--dashboards", action="store_true", help="check that every panel has something to show"
+    )
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
@@ -284,12 +318,15 @@ def main():
             stage.run_tool(EXPECTED_TOOL, f"http://files.example.net:{PORT}/")
             stage.run_tool(BANNED_TOOL, f"http://api.openai.com:{PORT}/")
             missing = show(begun)
+            silent = check_dashboards(ports["prometheus"]) if arguments.dashboards else []
             if arguments.keep:
                 print("Ctrl-C ends it.")
                 try:
                     threading.Event().wait()
                 except KeyboardInterrupt:
                     pass
+    if silent:
+        sys.exit("panels with nothing to show:\n" + "\n".join(silent))
     if missing:
         sys.exit(f"not at the pager within {LIMIT_S} s: {sorted(map(str, missing))}")
 

@@ -265,14 +265,21 @@ print(sum(1 for _, s in samples if s.exemplar), 'exemplars')
 print(sum(1 for unit, _ in samples if unit == 'seconds'), 'in seconds')
 ";
 
-#[test]
-fn the_reference_parser_reads_the_open_metrics() {
+/// The Python that has what these tests use of the package index.
+#[track_caller]
+fn python() -> Command {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
     assert!(
         python.exists(),
         "no {}: `cargo xtask test servers` makes it",
         python.display()
     );
+    Command::new(python)
+}
+
+#[test]
+fn the_reference_parser_reads_the_open_metrics() {
+    let mut python = python();
     let scene = Scene::new();
     let _servers = scene.serve_https();
     let tool = scene.own_tool();
@@ -293,7 +300,7 @@ fn the_reference_parser_reads_the_open_metrics() {
     );
     let path = scene.dir().join("scrape");
     fs::write(&path, &scrape.body).unwrap();
-    let parsed = Command::new(python)
+    let parsed = python
         .args(["-c", PARSE])
         .stdin(fs::File::open(&path).unwrap())
         .output()
@@ -468,8 +475,23 @@ fn the_demo_pages_within_its_limit() {
     let mut demo = Command::new("setpriv");
     demo.args(["--pdeathsig", "TERM"])
         .arg(deployed("demo/demo.py"));
-    let said = succeeds(demo.arg("--telltale").arg(binary::telltale()));
+    // With the queries of the dashboards, which must find something there.
+    let said = succeeds(
+        demo.args(["--dashboards", "--telltale"])
+            .arg(binary::telltale()),
+    );
     for alert in ["banned-tool", "unexpected-endpoint", "TelltaleBannedTool"] {
         assert!(said.contains(alert), "{said}");
     }
+}
+
+#[test]
+fn the_dashboards_are_what_grafana_reads() {
+    let script = deployed("grafana/dashboards.py");
+    succeeds(Command::new("python3").arg(script).arg("--check"));
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/dashboards.py");
+    let folder = fs::read_dir(deployed("grafana/dashboards")).unwrap();
+    let dashboards: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(dashboards.len(), 5);
+    succeeds(python().arg(reader).args(dashboards));
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// A program that the tests run, and the Debian package that has it.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
@@ -33,8 +33,12 @@ const NEEDED: [(&str, &str); 14] = [
 /// What Debian asks whether a package may start its services.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// What the tests use of the Python package index: the reference parser of OpenMetrics.
-const PYTHON_PACKAGES: [&str; 1] = ["prometheus-client==0.26.0"];
+/// What the tests use of the Python package index: the reference parser of OpenMetrics, and
+/// Grafana's own types. (The number before the `!` is the latter's epoch: its build time.)
+const PYTHON_PACKAGES: [&str; 2] = [
+    "prometheus-client==0.26.0",
+    "grafana-foundation-sdk==1769699379!11.6.0",
+];
 
 /// Makes a Python environment in `target/python` with what the tests use.
 ///
