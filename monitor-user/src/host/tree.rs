@@ -14,6 +14,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2, readlink};
+use rustix::io::Errno;
+
+/// Attempts to follow a path with `..` in it: openat2(2) says `EAGAIN` when anything on the host
+/// was renamed or mounted meanwhile, as it then cannot vouch that the path stays below the root.
+const ATTEMPTS: u32 = 64;
 
 /// A root folder.
 #[derive(Debug)]
@@ -61,7 +66,10 @@ impl Tree {
     /// A handle of a regular file, which is not opened by it.
     fn find(&self, path: &Path) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let found = openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+        let mut attempts = (0..ATTEMPTS)
+            .map(|_| openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT));
+        let found = attempts.find(|found| !matches!(found, Err(Errno::AGAIN)));
+        let found = found.unwrap_or(Err(Errno::AGAIN))?;
         match FileType::from_raw_mode(fstat(&found)?.st_mode) {
             FileType::RegularFile => Ok(found),
             _ => Err(io::ErrorKind::InvalidInput.into()),
@@ -146,5 +154,26 @@ mod tests {
         let read = |limit| tree.read(Path::new("/bin/cli"), limit).ok();
         assert_eq!(read(5).as_deref(), Some(&b"12345"[..]));
         assert_eq!(read(4), None);
+    }
+
+    #[test]
+    fn what_others_rename_meanwhile_does_not_matter() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let (folder, tree) = tree("../lib/node_modules/cli/cli.js");
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+                std::fs::write(&a, "").unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    std::fs::rename(&a, &b).unwrap();
+                    std::fs::rename(&b, &a).unwrap();
+                }
+            });
+            let failed = (0..40_000).find_map(|_| tree.resolve(Path::new("bin/cli")).err());
+            stop.store(true, Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
     }
 }
