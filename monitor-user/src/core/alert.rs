@@ -689,6 +689,8 @@ mod tests {
     use super::*;
     use crate::core::event::ExeFile;
     use crate::core::fixture::{self, at, judged, member, own, stranger, tcp};
+    use crate::core::job::{Job, JobOf};
+    use crate::core::place::Place;
     use crate::core::policy::rule::Action;
 
     /// A judgement; where it denies a tool, for the tool itself.
@@ -913,6 +915,36 @@ mod tests {
             shown(Some(Cause::hook_lost("connect4"))),
             "hook-lost critical hook=connect4"
         );
+    }
+
+    #[test]
+    fn details_say_where_and_for_which_job() {
+        let place = Place::at(
+            "/kubepods/pod11111111-2222-3333-4444-555555555555/x.service/\
+             lxc.payload.web",
+        );
+        let job = Job {
+            provider: "jenkins",
+            ..Job::default()
+        };
+        let process = ProcessView {
+            place: Some(Arc::new(place)),
+            job: JobOf::Job(Arc::new(job)),
+            ..member("claude-code", Role::Main, true)
+        };
+        let details = details_of_flood(&process, 1);
+        let expect = [
+            ("container", "lxc web"),
+            ("job", "jenkins"),
+            ("pod", "11111111-2222-3333-4444-555555555555"),
+            ("unit", "x.service"),
+        ];
+        for (name, text) in expect {
+            assert_eq!(details.get(name).map(|text| &**text), Some(text), "{name}");
+        }
+        assert!(details["cgroup"].ends_with("/lxc.payload.web"));
+        let nowhere = details_of_flood(&member("claude-code", Role::Main, true), 1);
+        assert!(!nowhere.contains_key("cgroup") && !nowhere.contains_key("job"));
     }
 
     #[track_caller]

@@ -293,8 +293,12 @@ fn in_color(text: &str, code: u8, color: bool) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::core::event::{Outcome, SocketKind};
+    use crate::core::job::{Job, JobOf};
+    use crate::core::place::Place;
     use crate::core::report::ProcessView;
     use crate::sink::fixture::{self, CLOCK};
 
@@ -426,6 +430,35 @@ mod tests {
         check(&socket(unlogged), None);
         check(&fixture::over_budget(fixture::process(1), 7, 8), None);
         check(&fixture::alert(AlertState::StillFiring), None);
+    }
+
+    /// Claude Code in a container and a build job.
+    fn placed(name: &str) -> ProcessView {
+        let place = Place::at(&format!("/docker/{}", "0a".repeat(32)));
+        let place = place.with(&[("name".to_owned(), name.to_owned())]);
+        let job = Job {
+            provider: "gitlab",
+            run_id: Some("7".into()),
+            ..Job::default()
+        };
+        ProcessView {
+            place: Some(Arc::new(place)),
+            job: JobOf::Job(Arc::new(job)),
+            ..fixture::process(42)
+        }
+    }
+
+    #[test]
+    fn container_and_job_stand_at_the_end() {
+        check(
+            &fixture::started(placed("web-1")),
+            Some(
+                "09:32:02Z  process  claude-code 2.1.328        main                 42  \
+                 /home/u/.local/share/claude/versions/2.1.328 denied [docker web-1] [gitlab, run 7]",
+            ),
+        );
+        let text = line(&fixture::started(placed("\u{1b}[2J")), &CLOCK, false).unwrap();
+        assert!(!text.contains(is_unprintable), "{text:?}");
     }
 
     #[test]
