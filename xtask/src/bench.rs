@@ -43,7 +43,7 @@ pub struct Args {
 enum Part {
     /// 100 000 TCP connects: all seen? rate, CPU, memory.
     Connects,
-    /// 1 000 short-lived processes: all identified? rate, CPU.
+    /// 2 000 short-lived processes: all identified? rate, CPU.
     Exec,
     /// Nanoseconds that one operation costs its caller.
     Kernel,

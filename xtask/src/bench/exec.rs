@@ -1,4 +1,4 @@
-//! 1 000 short-lived processes in a row: is every one identified, and at what price?
+//! 2 000 short-lived processes in a row: is every one identified, and at what price?
 //!
 //! In: the built programs. Out: Markdown.
 
@@ -16,11 +16,11 @@ use super::programs::{self, Statistics};
 use super::report::Table;
 use super::sample::Sample;
 
-const PROCESSES: u32 = 1_000;
+const PROCESSES: u32 = 2_000;
 const KIND: &str = "exec";
 
 const HOW: &str = "\
-One process starts 1 000 others in a row; each executes, connects once over loopback, and exits.
+One process starts 2 000 others in a row; each executes, connects once over loopback, and exits.
 Each has an argument of its own. Identified are those whose executable and arguments stand in a \
 `process-started` line of the event log (scope `all`), connected those with a \
 `connection-opened` line that says who it was.
