@@ -415,6 +415,9 @@ fn console(config: &Config, quiet: bool) -> anyhow::Result<Option<Console>> {
 
 async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
     let config = Config::load(args.policy.config.as_deref(), &args.flags())?;
+    if [&config.events.destination, &args.metrics] == [&Some(Destination::Stdout); 2] {
+        bail!("the events and the metrics both go to standard output; name a file for one of them");
+    }
     let recording = Recording::open(&args.file)?;
     let header = recording.header();
     let info = HostInfo {

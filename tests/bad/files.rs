@@ -255,6 +255,18 @@ fn malformed_records() {
     assert_eq!(metrics.get("telltale_connections_total", &claude), 1.0);
 }
 
+/// Two texts in one stream would be neither.
+#[test]
+fn a_replay_that_writes_all_to_standard_output() {
+    let dir = temp_dir();
+    let file = write(
+        &dir.path().join("recording"),
+        golden().join("\n").as_bytes(),
+    );
+    let args = ["replay", &file, "--events", "-", "--metrics", "-"];
+    telltale(dir.path(), &args).expect(2, &["standard output", "name a file"]);
+}
+
 #[test]
 fn words_that_are_no_command() {
     let dir = temp_dir();
