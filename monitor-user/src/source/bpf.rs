@@ -102,6 +102,8 @@ pub struct Kernel {
     pub(super) handover: Handover,
     watched: BpfHashMap<MapData, [u8; 16], u32>,
     missing: Vec<&'static str>,
+    /// Programs that have a stand-in in this kernel.
+    replaced: Vec<&'static str>,
     /// A program is attached as long as its link is here, or pinned.
     links: BTreeMap<&'static str, FdLink>,
     pins: Option<Pins>,
@@ -125,17 +127,16 @@ impl Kernel {
         let btf = kernel_btf()?;
         let pins = open_pins(options)?;
         let mut ebpf = create(options, pins.as_ref(), &btf)?;
-        let mut missing = Vec::new();
+        let (mut missing, mut replaced) = (Vec::new(), Vec::new());
         for (name, hook, need) in programs() {
-            let program = program_of(&mut ebpf, name)?;
-            let loaded = attach::load(program, &btf, hook);
-            match (loaded.map_err(|error| program_error(name, &error)), need) {
-                (Ok(()), _) => {}
-                (Err(error), Need::Since(..)) => {
+            match (load_one(&mut ebpf, &btf, name, hook)?, need) {
+                (Loaded::Itself, _) => {}
+                (Loaded::StandIn, _) => replaced.push(name),
+                (Loaded::Not(error), Need::Since(..)) => {
                     tracing::warn!("done without: {error}");
                     missing.push(name);
                 }
-                (Err(error), Need::Required) => return Err(error),
+                (Loaded::Not(error), Need::Required) => return Err(error),
             }
         }
         let handover = Handover::new(
@@ -152,6 +153,7 @@ impl Kernel {
             watched: map(&mut ebpf, "WATCHED")?,
             handover,
             missing,
+            replaced,
             links: BTreeMap::new(),
             unpinned: options.pin.is_some() && pins.is_none(),
             pins,
@@ -174,10 +176,10 @@ impl Kernel {
     ///
     /// What the kernel says.
     pub fn attach(&mut self, name: &'static str) -> Result<(), LoadError> {
-        let Some((_, hook, _)) = programs().find(|(program, ..)| *program == name) else {
+        let Some((own_name, hook)) = self.in_object(name) else {
             return Err(LoadError::Object(format!("no program {name}")));
         };
-        let program = program_of(&mut self.ebpf, name)?;
+        let program = program_of(&mut self.ebpf, own_name)?;
         let refused = |error: &dyn std::error::Error| LoadError::Attach {
             program: name,
             error: chain(error),
@@ -197,6 +199,15 @@ impl Kernel {
         };
         self.links.insert(name, link);
         Ok(())
+    }
+
+    /// Which program of the object is, or stands in for, this one of [`program::PROGRAMS`].
+    fn in_object(&self, name: &'static str) -> Option<(&'static str, Hook)> {
+        if self.replaced.contains(&name) {
+            return attach::stand_in(name);
+        }
+        let (_, hook, _) = programs().find(|(program, ..)| *program == name)?;
+        Some((name, hook))
     }
 
     /// Lets these programs work instead of those that an earlier monitor left, which are removed.
@@ -300,9 +311,9 @@ impl Kernel {
             missing |= MISSING_PINS;
         }
         for (place, (name, hook, _)) in programs().enumerate() {
-            let info = self
-                .ebpf
-                .program(name)
+            let program = self.in_object(name);
+            let info = program
+                .and_then(|(name, _)| self.ebpf.program(name))
                 .and_then(|program| program.info().ok());
             let iterates = matches!(hook, Hook::Iterator(_));
             if self.missing.contains(&name) {
@@ -502,6 +513,31 @@ fn program_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Loa
         .ok_or_else(|| LoadError::Object(format!("no program {name}")))
 }
 
+/// What became of a program.
+enum Loaded {
+    Itself,
+    StandIn,
+    Not(LoadError),
+}
+
+/// Loads a program or, where the kernel cannot have it, its stand-in.
+fn load_one(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    name: &'static str,
+    hook: Hook,
+) -> Result<Loaded, LoadError> {
+    let Err(error) = attach::load(program_of(ebpf, name)?, btf, hook) else {
+        return Ok(Loaded::Itself);
+    };
+    if let Some((stand_in, hook)) = attach::stand_in(name)
+        && attach::load(program_of(ebpf, stand_in)?, btf, hook).is_ok()
+    {
+        return Ok(Loaded::StandIn);
+    }
+    Ok(Loaded::Not(program_error(name, &error)))
+}
+
 /// What the kernel said to one program.
 pub struct Probed {
     /// Which.
@@ -523,8 +559,10 @@ pub fn probe() -> Result<Vec<Probed>, LoadError> {
     let mut ebpf = create(&Options::default(), None, &btf)?;
     let mut results = Vec::new();
     for (name, hook, need) in programs() {
-        let program = program_of(&mut ebpf, name)?;
-        let loaded = attach::load(program, &btf, hook).map_err(|error| program_error(name, &error));
+        let loaded = match load_one(&mut ebpf, &btf, name, hook)? {
+            Loaded::Itself | Loaded::StandIn => Ok(()),
+            Loaded::Not(error) => Err(error),
+        };
         results.push(Probed {
             program: name,
             loaded,

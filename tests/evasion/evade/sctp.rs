@@ -2,10 +2,15 @@
 //!
 //! In: a target. Out: an INIT or a REQUEST to it.
 
+use std::time::Duration;
+
 use libc::{SOCK_SEQPACKET, SOCK_STREAM};
 
 use crate::sys::{self, Address, Outcome, supported};
 use crate::{Act, Target};
+
+/// What was asked for has left by then.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// See the functions.
 pub const ACTS: &[(&str, Act)] = &[
@@ -21,23 +26,26 @@ pub const ACTS: &[(&str, Act)] = &[
     ("dccp-connect", dccp),
 ];
 
-/// One association, opened as TCP would be.
+/// One association, opened as TCP would be. Whether the other end wants it does not matter: the
+/// first packet leaves at once, and an answer that does not come would take minutes.
 fn connect(target: &Target, kind: i32) -> Outcome {
+    let kind = kind | libc::SOCK_NONBLOCK;
     let socket = sys::socket_for(target.v4, kind, libc::IPPROTO_SCTP);
     let fd = supported("SCTP", socket)?;
-    sys::connect(&fd, &Address::new(target.v4))?;
-    sys::send(&fd, b"hello")?;
+    let _ = sys::connect(&fd, &Address::new(target.v4)); // In progress.
+    std::thread::sleep(LINGER);
     Ok(())
 }
 
 /// One socket, two associations, opened by their first message.
 fn send_to(target: &Target) -> Outcome {
-    let socket = sys::socket_for(target.v4, SOCK_SEQPACKET, libc::IPPROTO_SCTP);
+    let kind = SOCK_SEQPACKET | libc::SOCK_NONBLOCK;
+    let socket = sys::socket_for(target.v4, kind, libc::IPPROTO_SCTP);
     let fd = supported("SCTP", socket)?;
     for address in [target.v4, target.other4] {
-        sys::send_to(&fd, b"hello", 0, Some(&Address::new(address)))?;
+        let _ = sys::send_to(&fd, b"hello", 0, Some(&Address::new(address))); // In progress.
     }
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    std::thread::sleep(LINGER);
     Ok(())
 }
 
@@ -55,6 +63,6 @@ fn dccp(target: &Target) -> Outcome {
     sys::set_number(&fd, SOL_DCCP, DCCP_SOCKOPT_SERVICE, 42)?;
     // In progress, or refused by then.
     let _ = sys::connect(&fd, &Address::new(target.v4));
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    std::thread::sleep(LINGER);
     Ok(())
 }

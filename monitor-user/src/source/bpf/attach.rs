@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
-    Iter, Program, ProgramError, SockOps,
+    FExit, Iter, Program, ProgramError, SockOps,
 };
 use monitor_common::program;
 
@@ -17,6 +17,8 @@ use monitor_common::program;
 pub enum Hook {
     /// A tracepoint, by its name.
     Tracepoint(&'static str),
+    /// The return of a kernel function, by its name.
+    Return(&'static str),
     /// An iterator, by what it walks over; it is attached anew for each walk.
     Iterator(&'static str),
     /// `cgroup/connect` and `cgroup/sendmsg`.
@@ -59,6 +61,12 @@ const HOOKS: [(Hook, Need); program::PROGRAMS.len()] = [
     (Hook::Tracepoint("cgroup_mkdir"), Need::Since(5, 10)),
 ];
 
+/// What stands in for a program that this kernel cannot have: its name in the object, and its hook.
+#[must_use]
+pub fn stand_in(program: &str) -> Option<(&'static str, Hook)> {
+    (program == "send_length").then_some(("socket_made", Hook::Return("__sock_create")))
+}
+
 /// Name, hook and need of every program.
 pub fn programs() -> impl Iterator<Item = (&'static str, Hook, Need)> {
     program::PROGRAMS
@@ -86,6 +94,7 @@ pub enum AttachError {
 pub fn load(program: &mut Program, btf: &aya::Btf, hook: Hook) -> Result<(), ProgramError> {
     match hook {
         Hook::Tracepoint(point) => <&mut BtfTracePoint>::try_from(program)?.load(point, btf),
+        Hook::Return(function) => <&mut FExit>::try_from(program)?.load(function, btf),
         Hook::Iterator(target) => <&mut Iter>::try_from(program)?.load(target, btf),
         Hook::SockAddr => <&mut CgroupSockAddr>::try_from(program)?.load(),
         Hook::Sock => <&mut CgroupSock>::try_from(program)?.load(),
@@ -121,6 +130,7 @@ pub fn attach(
     Ok(Some(match hook {
         Hook::Iterator(_) => return Ok(None),
         Hook::Tracepoint(_) => link!(program as BtfTracePoint,).into(),
+        Hook::Return(_) => link!(program as FExit,).into(),
         Hook::SockAddr => link!(program as CgroupSockAddr, cgroup, MODE).try_into()?,
         Hook::Sock => link!(program as CgroupSock, cgroup, MODE).try_into()?,
         Hook::SockOps => link!(program as SockOps, cgroup, MODE).try_into()?,
