@@ -41,7 +41,7 @@ The column `connect` is what a tracer of the `connect` system call got in the sa
 pub struct Args {
     /// Cases to play; without any, all
     cases: Vec<String>,
-    /// Play them on this kernel in QEMU instead of here; may be repeated
+    /// Play them on this kernel in QEMU instead of here; may be repeated: two run at a time
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<String>,
     /// Play all here and on all kernels, and write the document
@@ -63,8 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         args.kernels.clone()
     };
-    for kernel in kernels {
-        let guest = vm::evasion(&kernel, &args.cases)?;
+    for guest in vm::evasion(&kernels, &args.cases)? {
         let outcome = Outcome::new(guest.release, &guest.console, guest.is_success);
         outcomes.push(outcome);
     }

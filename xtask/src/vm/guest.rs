@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::kernel::Kernel;
+
 /// Before the kernel's release on a line of its own; see init.sh.
 const KERNEL: &str = "TELLTALE-VM-KERNEL ";
 /// Before the payload's exit code on a line of its own; see init.sh.
@@ -74,15 +76,16 @@ impl Machine {
     ///
     /// # Errors
     /// When QEMU is missing or the file cannot be written.
-    pub fn boot(&self, kernel: &Path, initramfs: &Path, log: &Path) -> Result<Boot> {
+    pub fn boot(&self, kernel: &Kernel, initramfs: &Path, log: &Path) -> Result<Boot> {
         let mut qemu = self.command();
         qemu.arg("-kernel")
-            .arg(kernel)
+            .arg(&kernel.image)
             .arg("-initrd")
             .arg(initramfs);
         qemu.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = qemu.spawn().context("cannot start timeout, of coreutils")?;
-        let console = watch(&mut child, log).with_context(|| format!("{}", log.display()))?;
+        let console =
+            watch(&mut child, &kernel.name, log).with_context(|| format!("{}", log.display()))?;
         let is_in_time = child.wait()?.code() != TOO_LATE;
         Ok(Boot {
             console,
@@ -120,15 +123,16 @@ impl Machine {
     }
 }
 
-/// Copies the console until the guest ends.
-fn watch(child: &mut Child, log: &Path) -> Result<String> {
+/// Copies the console until the guest ends. What is shown begins with the kernel's name, since
+/// other guests may speak as well.
+fn watch(child: &mut Child, name: &str, log: &Path) -> Result<String> {
     let mut log = File::create(log)?;
     let mut console = String::new();
     let stdout = child.stdout.take().context("no pipe from QEMU")?;
     for line in BufReader::new(stdout).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).replace('\r', "");
         writeln!(log, "{line}")?;
-        println!("   {line}");
+        println!("{name:<4} {line}");
         console.push_str(&line);
         console.push('\n');
     }
