@@ -173,8 +173,10 @@ fn what_happens_between_a_kill_and_the_next_start_is_told() {
     });
     connect(remote);
     check_told_or_counted(dir.path(), remote, 52);
-    // Nobody else was in a hurry when it was killed, so nothing was in its hands.
-    assert_eq!(told(dir.path(), remote).len(), 52);
+    // Only the first can have been in its hands when it was killed.
+    wait::until("all that came after the kill", wait::SOON, || {
+        (told(dir.path(), remote).len() >= 51).then_some(())
+    });
     assert!(count(&resumed, "recovered") >= 50, "{:#}", resumed.0);
     let metrics = second.metrics();
     check_balance(&metrics);
