@@ -24,3 +24,4 @@ pub mod run;
 pub mod sandbox;
 pub mod sink;
 pub mod source;
+pub mod supervisor;

@@ -18,6 +18,7 @@ use crate::sink::Sinks;
 use crate::source::facts::Facts;
 use crate::source::feed::{Batch, Feed};
 use crate::source::recording::{Entry, Recorder, Recording};
+use crate::supervisor;
 
 /// How often time passes for the collector: expiry, repetition and resolution of alerts.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -157,10 +158,14 @@ pub async fn run(
     let mut shutdown = std::pin::pin!(shutdown);
     let mut stops = false;
     let mut last = 0;
+    // A batch came since the service manager was told: there is one at least every second.
+    let mut moved = false;
+    supervisor::ready();
     loop {
         tokio::select! {
             () = &mut shutdown, if !stops => {
                 stops = true;
+                supervisor::stopping();
                 feed.stop();
             }
             batch = feed.next() => {
@@ -168,6 +173,7 @@ pub async fn run(
                     break;
                 };
                 last = batch.number();
+                moved = true;
                 apply(&mut line, &mut samples, &batch);
                 for process in line.collector.take_watches() {
                     feed.watch(process);
@@ -181,6 +187,9 @@ pub async fn run(
                 line.sinks.clock = WallClock { offset_ns };
                 line.collector.set_wall_offset(offset_ns);
                 line.tick(clock::now());
+                if std::mem::take(&mut moved) {
+                    supervisor::alive();
+                }
             }
         }
     }

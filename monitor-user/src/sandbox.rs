@@ -41,6 +41,8 @@ impl Role {
                 Capability::CAP_PERFMON,
                 // Attaching a program again that someone detached.
                 Capability::CAP_NET_ADMIN,
+                // The folder of the pins, below one that only root may enter.
+                Capability::CAP_DAC_READ_SEARCH,
             ],
             Role::Files => &[
                 // `/proc/PID/root`, `cwd` and `environ` of other users' processes.
@@ -185,6 +187,10 @@ const NETWORK: &[i64] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
+    // Files of the configuration that change.
+    libc::SYS_inotify_add_watch,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_rm_watch,
     libc::SYS_listen,
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,

@@ -10,8 +10,8 @@ use monitor_tests::telltale::telltale;
 
 /// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE.
 const FILES: u64 = 1 << 2 | 1 << 19;
-/// CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF.
-const KERNEL: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+/// CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF.
+const KERNEL: u64 = 1 << 2 | 1 << 12 | 1 << 38 | 1 << 39;
 
 #[test]
 fn each_thread_keeps_what_it_needs_and_nothing_else() {
