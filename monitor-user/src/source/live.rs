@@ -110,9 +110,11 @@ impl Live {
             live.resume(&flows, &found.alive)
                 .context("cannot take over from the monitor before")?;
         }
-        let own = found
-            .own
-            .context("the task iterator did not find this process")?;
+        let own = found.own.context(
+            "this process has another id than the kernel side gives it: Telltale runs in a PID \
+             namespace of its own and could not look at the host's processes; run it in the host's \
+             (`--pid=host`, `hostPID: true`)",
+        )?;
         live.canary = Canary::new(own);
         live.canary.sing();
         live.find_sockets()
