@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{Destination, EventsScope, Flags, values};
+use crate::core::redact::Arguments;
 
 /// Shows which AI tools on this host talk to whom.
 #[derive(Clone, Debug, PartialEq, Parser)]
@@ -152,6 +153,10 @@ pub struct EventsArgs {
     /// What the event log covers: AI tools and their children, or everything
     #[arg(long, value_name = "tools|all", value_parser = values::events_scope)]
     pub events_scope: Option<EventsScope>,
+    /// How much of arguments is told: the program and its script, or all but what looks like a
+    /// secret
+    #[arg(long, value_name = "program|redacted", value_parser = values::arguments)]
+    pub events_arguments: Option<Arguments>,
 }
 
 /// What to show of the catalog.
@@ -226,6 +231,7 @@ fn flags(policy: &PolicyArgs, events: &EventsArgs) -> Flags {
     Flags {
         events: events.events.clone(),
         events_scope: events.events_scope,
+        events_arguments: events.events_arguments,
         catalog: policy.catalog.clone(),
         policy: policy.policy.clone(),
         banned: policy.banned.clone(),
@@ -291,7 +297,8 @@ mod tests {
     fn every_flag_of_run() {
         let Command::Run(args) = command(
             "telltale run --config c.toml --web.listen-address 127.0.0.1:1 \
-             --web.listen-address [::1]:2 --web.telemetry-path /m --web.config.file w --events - --events-scope all \
+             --web.listen-address [::1]:2 --web.telemetry-path /m --web.config.file w \
+             --events - --events-scope all --events-arguments redacted \
              --record r.ndjson --pin p --catalog dir --policy p.toml --banned a --banned b -q",
         ) else {
             panic!("not run")
@@ -309,6 +316,7 @@ mod tests {
                 web_config: Some(PathBuf::from("w")),
                 events: Some(Destination::Stdout),
                 events_scope: Some(EventsScope::All),
+                events_arguments: Some(Arguments::Redacted),
                 catalog: Some(PathBuf::from("dir")),
                 policy: Some(PathBuf::from("p.toml")),
                 banned: vec!["a".to_owned(), "b".to_owned()],

@@ -27,6 +27,7 @@ use reqwest::Url;
 
 use self::error::{ConfigError, Place};
 use self::fields::{Fields, Reader};
+use crate::core::redact::Arguments;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +72,8 @@ pub struct Events {
     pub destination: Option<Destination>,
     /// What it covers.
     pub scope: EventsScope,
+    /// How much of argv it tells, and alerts with it.
+    pub arguments: Arguments,
 }
 
 /// A file to write, or standard output.
@@ -209,6 +212,8 @@ pub struct Flags {
     pub events: Option<Destination>,
     /// `--events-scope`.
     pub events_scope: Option<EventsScope>,
+    /// `--events-arguments`.
+    pub events_arguments: Option<Arguments>,
     /// `--catalog`.
     pub catalog: Option<PathBuf>,
     /// `--policy`.
@@ -266,6 +271,9 @@ impl Config {
         }
         if flags.events.is_some() {
             self.events.destination.clone_from(&flags.events);
+        }
+        if let Some(arguments) = flags.events_arguments {
+            self.events.arguments = arguments;
         }
         if let Some(scope) = flags.events_scope {
             self.events.scope = scope;
@@ -326,6 +334,7 @@ fn read_events(events: &mut Fields) -> Events {
     Events {
         destination: events.text(&keys::EVENTS_FILE),
         scope: events.text(&keys::EVENTS_SCOPE).unwrap_or_default(),
+        arguments: events.text(&keys::EVENTS_ARGUMENTS).unwrap_or_default(),
     }
 }
 
@@ -432,6 +441,7 @@ mod tests {
             events: Events {
                 destination: None,
                 scope: EventsScope::Tools,
+                arguments: Arguments::Program,
             },
             policy: None,
             banned: Vec::new(),
@@ -471,6 +481,7 @@ mod tests {
         [events]
         file = "-"
         scope = "all"
+        arguments = "redacted"
         [catalog]
         directory = "catalog"
         [jobs]
@@ -524,6 +535,7 @@ mod tests {
             events: Events {
                 destination: Some(Destination::Stdout),
                 scope: EventsScope::All,
+                arguments: Arguments::Redacted,
             },
             policy: Some(PathBuf::from("p.toml")),
             banned: Vec::new(),
@@ -581,6 +593,7 @@ mod tests {
             web_config: Some(PathBuf::from("typed")),
             events: Some(Destination::File(PathBuf::from("typed"))),
             events_scope: Some(EventsScope::Tools),
+            events_arguments: Some(Arguments::Program),
             catalog: Some(PathBuf::from("typed")),
             policy: Some(PathBuf::from("typed")),
             banned: vec!["codex-cli".to_owned(), "qoder-cli".to_owned()],

@@ -22,6 +22,7 @@ pub mod names;
 pub mod place;
 pub mod policy;
 pub mod process;
+pub mod redact;
 pub mod report;
 pub mod sample;
 pub mod told;

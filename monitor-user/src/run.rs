@@ -281,6 +281,7 @@ impl Prepared {
                 resend: config.alerts.resend,
                 resolve_after: config.alerts.resolve_after,
             },
+            arguments: config.events.arguments,
         };
         let collector = Collector::new(collector, Arc::clone(&self.catalog));
         self.metrics

@@ -54,6 +54,8 @@ fn replay(case: &Path) -> Said {
             &config,
             "--events",
             "-",
+            "--events-arguments",
+            "redacted",
             "--metrics",
             &metrics.display().to_string(),
         ],

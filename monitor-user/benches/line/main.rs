@@ -181,6 +181,7 @@ fn collector(catalog: Arc<Catalog>, policy: PolicyConfig) -> Collector {
             resend: alerts.resend,
             resolve_after: alerts.resolve_after,
         },
+        arguments: Config::default().events.arguments,
     };
     Collector::new(config, catalog)
 }

@@ -10,6 +10,7 @@ use reqwest::Url;
 
 use super::values;
 use super::{Destination, EventsScope, SyslogAddress, SyslogStyle};
+use crate::core::redact::Arguments;
 
 /// A `[section]` of the file.
 #[derive(Debug)]
@@ -256,6 +257,20 @@ pub const EVENTS_SCOPE: Key<Text<EventsScope>> = Key {
     },
     meaning: "`tools` covers AI tools, their children, and whatever reaches an AI endpoint; \
               `all` covers every process and every connection.",
+};
+
+/// `events.arguments`.
+pub const EVENTS_ARGUMENTS: Key<Text<Arguments>> = Key {
+    section: &EVENTS,
+    name: "arguments",
+    shape: Text {
+        of: "`program` or `redacted`",
+        default: Absent::Default("program"),
+        example: "",
+        parse: values::arguments,
+    },
+    meaning: "How much of the arguments of processes is told, in events and alerts: `program` is \
+              the program and its script, `redacted` is all of them but what looks like a secret.",
 };
 
 /// `policy.file`.
@@ -732,6 +747,7 @@ pub fn rows() -> Vec<Row> {
         WEB_CONFIG_FILE.text_row(),
         EVENTS_FILE.text_row(),
         EVENTS_SCOPE.text_row(),
+        EVENTS_ARGUMENTS.text_row(),
         POLICY_FILE.text_row(),
         POLICY_BANNED.list_row(),
         CATALOG_DIRECTORY.text_row(),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 use super::{Destination, EventsScope, SyslogAddress, SyslogStyle};
+use crate::core::redact::Arguments;
 
 /// Longest name of a variable: longer than any build system has.
 const VARIABLE_BYTES_MAX: usize = 128;
@@ -90,6 +91,19 @@ pub fn events_scope(text: &str) -> Result<EventsScope, String> {
         "tools" => Ok(EventsScope::Tools),
         "all" => Ok(EventsScope::All),
         _ => Err("no such scope; write \"tools\" or \"all\"".to_owned()),
+    }
+}
+
+/// How much of argv is told.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn arguments(text: &str) -> Result<Arguments, String> {
+    match text {
+        "program" => Ok(Arguments::Program),
+        "redacted" => Ok(Arguments::Redacted),
+        _ => Err("no such choice; write \"program\" or \"redacted\"".to_owned()),
     }
 }
 

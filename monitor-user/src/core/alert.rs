@@ -504,6 +504,8 @@ fn details(
     if let Some(member) = &process.tool {
         let evidence: Vec<_> = member.evidence.iter().map(in_words).collect();
         details.insert("evidence", evidence.join("; "));
+        let version = member.version.as_deref().unwrap_or("unknown");
+        details.insert("version", version.to_owned());
     }
     details
 }
@@ -971,6 +973,7 @@ mod tests {
                 ("remote", "203.0.113.9:443 tcp"),
                 ("summary", "Claude Code (main) contacts evil.test: a-rule"),
                 ("user_id", "1000"),
+                ("version", "unknown"),
                 ("why", "because"),
             ],
         );
@@ -988,6 +991,7 @@ mod tests {
                     "Claude Code (main) asked for api.test and reaches 203.0.113.9: dst-mismatch",
                 ),
                 ("user_id", "1000"),
+                ("version", "unknown"),
                 (
                     "why",
                     "address translation, a program that rewrites addresses, or a source route; \
@@ -1005,6 +1009,7 @@ mod tests {
                 ("socket", "raw protocol 253"),
                 ("summary", "Claude Code (main) has a raw socket: raw-socket"),
                 ("user_id", "1000"),
+                ("version", "unknown"),
                 (
                     "why",
                     "it can send IP packets to any address without connecting",

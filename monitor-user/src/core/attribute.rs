@@ -28,6 +28,17 @@ pub struct Attribution {
     pub namesakes: Vec<Arc<Tool>>,
 }
 
+impl Attribution {
+    /// The path of the script that it was recognised by, if it was.
+    #[must_use]
+    pub fn script(&self) -> Option<&str> {
+        self.evidence.iter().find_map(|evidence| match evidence {
+            Evidence::Script { path, .. } => Some(&**path),
+            _ => None,
+        })
+    }
+}
+
 /// What a process does for its tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {

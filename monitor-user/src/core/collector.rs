@@ -40,6 +40,7 @@ use super::names::{NameCounts, NameEvidence, NameLimits, NameTable, Observed};
 use super::place::Places;
 use super::policy::{self, FlowFacts, Policy, PolicyConfig};
 use super::process::{Inserted, Lineage, Origination, ProcessTable, UNKNOWN_ID};
+use super::redact::{self, Arguments};
 use super::report::{
     AlertNotice, AlertState, CoverageReport, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted,
     Limit, Origin, OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, ResumedReport,
@@ -71,6 +72,8 @@ pub struct CollectorConfig {
     pub limits: Limits,
     /// When alerts are told again, and when they are over.
     pub alerts: AlertTiming,
+    /// How much of argv is told.
+    pub arguments: Arguments,
 }
 
 /// What the event log covers.
@@ -113,6 +116,7 @@ pub struct TableSizes {
 #[derive(Debug)]
 pub struct Collector {
     scope: Scope,
+    arguments: Arguments,
     resolvers: Vec<IpAddr>,
     catalog: Arc<Catalog>,
     policy: Policy,
@@ -143,6 +147,7 @@ impl Collector {
         Collector {
             limits,
             scope: config.scope,
+            arguments: config.arguments,
             resolvers: config.resolvers,
             policy: Policy::new(config.policy),
             wall_offset_ns: config.wall_offset_ns,
@@ -295,6 +300,11 @@ impl Collector {
             _ => self.attribute(&event, &lineage),
         };
         let place = self.places.meet(event.cgroup, now);
+        // From here on nobody needs more of the arguments than the world is told.
+        let script = event.script.as_deref();
+        let script = script.or_else(|| tool.as_ref().and_then(Attribution::script));
+        let args = redact::told(&event.args, script, self.arguments);
+        let event = ProcessExecuted { args, ..event };
         let origin = Origination {
             lineage,
             tool,

@@ -22,6 +22,7 @@ use super::names::{NameEvidence, NameLimits, NameSource};
 use super::policy::PolicyConfig;
 use super::policy::judgement::{Judgement, Severity, Verdict};
 use super::policy::rule::{Action, Matcher, Rule, Word};
+use super::redact::Arguments;
 use super::report::{Origin, ProcessView};
 
 /// Alerts are told again each minute, and over after five.
@@ -48,6 +49,7 @@ pub fn config() -> CollectorConfig {
         resolvers: Vec::new(),
         limits: LIMITS,
         alerts: TIMING,
+        arguments: Arguments::Redacted,
     }
 }
 

@@ -108,7 +108,7 @@ pub const RULES: [Rule; 8] = [
 /// The modules of the core, lowest first. A module may use those of earlier rows, not its own row.
 /// The tables (`process`, `flow`) keep what was decided, so they lie above who decides it.
 pub const CORE_ORDER: [&[&str]; 9] = [
-    &["wire"],
+    &["wire", "redact"],
     &["claim", "fair"],
     &["event"],
     &[
