@@ -74,6 +74,10 @@ pub struct Events {
     pub scope: EventsScope,
     /// How much of argv it tells, and alerts with it.
     pub arguments: Arguments,
+    /// Its file is put aside when it has so many bytes.
+    pub rotate_bytes: u64,
+    /// Files put aside that are kept.
+    pub rotate_files: u32,
 }
 
 /// A file to write, or standard output.
@@ -335,6 +339,8 @@ fn read_events(events: &mut Fields) -> Events {
         destination: events.text(&keys::EVENTS_FILE),
         scope: events.text(&keys::EVENTS_SCOPE).unwrap_or_default(),
         arguments: events.text(&keys::EVENTS_ARGUMENTS).unwrap_or_default(),
+        rotate_bytes: u64::from(events.number(&keys::EVENTS_ROTATE_MEBIBYTES)) << 20,
+        rotate_files: events.number(&keys::EVENTS_ROTATE_FILES),
     }
 }
 
@@ -442,6 +448,8 @@ mod tests {
                 destination: None,
                 scope: EventsScope::Tools,
                 arguments: Arguments::Program,
+                rotate_bytes: 256 << 20,
+                rotate_files: 8,
             },
             policy: None,
             banned: Vec::new(),
@@ -482,6 +490,8 @@ mod tests {
         file = "-"
         scope = "all"
         arguments = "redacted"
+        rotate_mebibytes = 1
+        rotate_files = 2
         [catalog]
         directory = "catalog"
         [jobs]
@@ -536,6 +546,8 @@ mod tests {
                 destination: Some(Destination::Stdout),
                 scope: EventsScope::All,
                 arguments: Arguments::Redacted,
+                rotate_bytes: 1 << 20,
+                rotate_files: 2,
             },
             policy: Some(PathBuf::from("p.toml")),
             banned: Vec::new(),

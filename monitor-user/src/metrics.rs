@@ -230,6 +230,7 @@ impl Metrics {
         self.outputs.log_dropped.follow([], stats.lines_dropped);
         self.outputs.log_bytes.follow([], stats.bytes_written);
         self.outputs.log_errors.follow([], stats.write_errors);
+        self.outputs.log_files.follow([], stats.files_changed);
         self.outputs
             .log_pending
             .set([], signed(stats.bytes_pending));

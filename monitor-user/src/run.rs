@@ -34,7 +34,7 @@ use crate::sink::console::{Console, Stream};
 use crate::sink::event_log::{EventLog, LogTarget};
 use crate::sink::http::pages::{About, PolicyStatus, Readiness, Web};
 use crate::sink::http::{self, web_config::WebConfigFile};
-use crate::sink::lines::WhenFull;
+use crate::sink::lines::{Rotation, WhenFull};
 use crate::sink::{HostInfo, Sinks, receivers};
 use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::facts::Facts;
@@ -297,7 +297,17 @@ impl Prepared {
             Destination::Stdout => LogTarget::Stdout,
             Destination::File(path) => LogTarget::File(path.clone()),
         };
-        EventLog::open(&target, when_full, host).map(Some)
+        let log = EventLog::open(&target, when_full, host)?;
+        let events = &self.config.events;
+        let rotation = Rotation {
+            bytes_max: events.rotate_bytes,
+            files_max: events.rotate_files,
+        };
+        // What a replay writes must be complete.
+        Ok(Some(match when_full {
+            WhenFull::Drop => log.rotating(rotation),
+            WhenFull::Wait => log,
+        }))
     }
 }
 

@@ -273,6 +273,34 @@ pub const EVENTS_ARGUMENTS: Key<Text<Arguments>> = Key {
               the program and its script, `redacted` is all of them but what looks like a secret.",
 };
 
+/// `events.rotate_mebibytes`.
+pub const EVENTS_ROTATE_MEBIBYTES: Key<Number> = Key {
+    section: &EVENTS,
+    name: "rotate_mebibytes",
+    // Some hundred thousand events.
+    shape: Number {
+        unit: "MiB",
+        default: 256,
+        min: 1,
+        max: 1_048_576,
+    },
+    meaning: "The file is put aside as `FILE.1` when it is so long. One that something else moves \
+              or removes is left for a new one, too.",
+};
+
+/// `events.rotate_files`.
+pub const EVENTS_ROTATE_FILES: Key<Number> = Key {
+    section: &EVENTS,
+    name: "rotate_files",
+    shape: Number {
+        unit: "files",
+        default: 8,
+        min: 1,
+        max: 1_000,
+    },
+    meaning: "Files put aside that are kept; older ones are removed.",
+};
+
 /// `policy.file`.
 pub const POLICY_FILE: Key<Text<PathBuf>> = Key {
     section: &POLICY,
@@ -748,6 +776,8 @@ pub fn rows() -> Vec<Row> {
         EVENTS_FILE.text_row(),
         EVENTS_SCOPE.text_row(),
         EVENTS_ARGUMENTS.text_row(),
+        EVENTS_ROTATE_MEBIBYTES.number_row(),
+        EVENTS_ROTATE_FILES.number_row(),
         POLICY_FILE.text_row(),
         POLICY_BANNED.list_row(),
         CATALOG_DIRECTORY.text_row(),

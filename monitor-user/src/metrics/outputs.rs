@@ -19,6 +19,8 @@ pub struct EventLogStats {
     pub bytes_pending: u64,
     /// Writes that failed.
     pub write_errors: u64,
+    /// Times that it went on in a new file.
+    pub files_changed: u64,
 }
 
 /// Why the web server did not answer a client.
@@ -83,6 +85,7 @@ pub(super) struct Outputs {
     pub(super) log_dropped: Mirror<0>,
     pub(super) log_bytes: Mirror<0>,
     pub(super) log_errors: Mirror<0>,
+    pub(super) log_files: Mirror<0>,
     pub(super) log_pending: Gauge<0>,
     pub(super) queue_length: Gauge<1>,
     pub(super) delivered: Mirror<1>,
@@ -120,6 +123,11 @@ impl Outputs {
             log_errors: define.mirror(
                 "telltale_event_log_write_errors_total",
                 "Writes to the event log that failed.",
+                [],
+            )?,
+            log_files: define.mirror(
+                "telltale_event_log_rotations_total",
+                "Times that the event log went on in a new file.",
                 [],
             )?,
             log_pending: define.gauge(

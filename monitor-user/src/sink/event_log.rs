@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use super::ecs::Line;
 use super::ecs::known::{Frame, KnownProcesses};
-use super::lines::{LineWriter, WhenFull};
+use super::lines::{LineWriter, Rotation, WhenFull};
 use super::{HostInfo, json};
 use crate::clock::WallClock;
 use crate::core::report::Effect;
@@ -59,6 +59,15 @@ impl EventLog {
             frame: Frame::new(host),
             processes: KnownProcesses::default(),
         })
+    }
+
+    /// Puts its file aside when it is full.
+    #[must_use]
+    pub fn rotating(self, rotation: Rotation) -> Self {
+        EventLog {
+            lines: self.lines.rotating(rotation),
+            ..self
+        }
     }
 
     /// Writes the line of an effect, if it has one.

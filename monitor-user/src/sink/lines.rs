@@ -8,10 +8,10 @@
 //! and counted.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -40,9 +40,21 @@ pub enum WhenFull {
     Wait,
 }
 
+/// When a file is put aside for a new one, and how many are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Bytes after which it is put aside, at the end of a line.
+    pub bytes_max: u64,
+    /// Files that are kept beside the one that is written: `FILE.1` is the youngest of them.
+    pub files_max: u32,
+}
+
 /// Writes lines, and never fails.
 pub struct LineWriter {
     file: File,
+    /// Where a regular file lies.
+    path: Option<PathBuf>,
+    rotation: Option<Rotation>,
     /// What to call the file in messages.
     name: String,
     /// A regular file: never polled, written in large parts.
@@ -51,6 +63,8 @@ pub struct LineWriter {
     pending: VecDeque<u8>,
     /// `pending` starts with the end of a line that an earlier run left torn.
     heals: bool,
+    /// What was written last did not end a line.
+    within_line: bool,
     /// The last write failed: only a flush tries again.
     failing: bool,
     stats: EventLogStats,
@@ -63,17 +77,14 @@ impl LineWriter {
     ///
     /// If it cannot be opened for reading and appending.
     pub fn append(path: &Path, when_full: WhenFull) -> io::Result<Self> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(LOG_MODE)
-            .open(path)?;
+        let mut file = open(path)?;
         let torn = ends_within_a_line(&mut file);
         let mut lines = LineWriter::new(file, &path.display().to_string(), when_full);
+        lines.path = lines.regular.then(|| path.to_owned());
         if torn {
             lines.pending.push_back(b'\n');
             lines.heals = true;
+            lines.within_line = true;
         }
         Ok(lines)
     }
@@ -84,13 +95,25 @@ impl LineWriter {
         let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
         LineWriter {
             file,
+            path: None,
+            rotation: None,
             name: name.to_owned(),
             regular,
             when_full,
             pending: VecDeque::new(),
             heals: false,
+            within_line: false,
             failing: false,
             stats: EventLogStats::default(),
+        }
+    }
+
+    /// Puts the file aside when it is full.
+    #[must_use]
+    pub fn rotating(self, rotation: Rotation) -> Self {
+        LineWriter {
+            rotation: Some(rotation),
+            ..self
         }
     }
 
@@ -113,6 +136,11 @@ impl LineWriter {
 
     /// Writes what waits, as far as the file takes it.
     pub fn flush(&mut self) {
+        if !self.within_line
+            && let Err(error) = self.change_file()
+        {
+            self.note(Err(error));
+        }
         let result = loop {
             match self.write_once() {
                 Ok(0) => break Ok(()),
@@ -122,6 +150,31 @@ impl LineWriter {
             }
         };
         self.note(result);
+    }
+
+    /// Goes on in a new file, if this one is full, or somebody moved or removed it. Only between
+    /// lines. If that cannot be, this one is written on.
+    fn change_file(&mut self) -> io::Result<()> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let here = self.file.metadata()?;
+        let moved = match fs::metadata(path) {
+            Ok(there) => (there.dev(), there.ino()) != (here.dev(), here.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(error),
+        };
+        let full = self
+            .rotation
+            .filter(|rotation| here.len() >= rotation.bytes_max);
+        match full {
+            Some(rotation) if !moved => put_aside(path, rotation.files_max)?,
+            _ if !moved => return Ok(()),
+            _ => {}
+        }
+        self.file = open(path)?;
+        self.stats.files_changed += 1;
+        Ok(())
     }
 
     /// Writes some of what waits; 0 if nothing does, or there is no room now.
@@ -145,9 +198,11 @@ impl LineWriter {
         let (front, _) = self.pending.as_slices(); // All that `write_once` writes from.
         let (gone, _) = front.split_at(written.min(front.len()));
         let lines = newlines(gone);
+        let within_line = gone.last() != Some(&b'\n');
         self.pending.drain(..written);
         self.stats.bytes_written += written as u64;
         self.stats.lines_written += (lines - usize::from(self.heals)) as u64;
+        self.within_line = within_line;
         self.heals = false;
     }
 
@@ -181,6 +236,29 @@ impl LineWriter {
             }
         }
     }
+}
+
+/// Opens a file for appending; reading is for a look at its end.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(LOG_MODE);
+    options.open(path)
+}
+
+/// Renames `FILE` to `FILE.1`, what was that to `FILE.2`, and so on; the last is lost.
+fn put_aside(path: &Path, files_max: u32) -> io::Result<()> {
+    let aside = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    };
+    for number in (1..files_max).rev() {
+        match fs::rename(aside(number), aside(number + 1)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::rename(path, aside(1))
 }
 
 /// Number of newlines. A chunk has no more than a byte can count, so that the compiler counts 16
@@ -271,6 +349,54 @@ mod tests {
             "whole\ntorn\none\ntwo\n"
         );
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_full_file_is_put_aside_between_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let rotation = Rotation {
+            bytes_max: 250,
+            files_max: 3,
+        };
+        let mut lines = LineWriter::append(&path, WhenFull::Drop)
+            .unwrap()
+            .rotating(rotation);
+        for number in 0..20 {
+            lines.push(line(number).as_bytes());
+            lines.flush();
+        }
+        balance(&lines, 20);
+        // Three lines of 101 bytes a file; the oldest files are gone.
+        assert_eq!(lines.stats().files_changed, 6);
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let expect = |from: usize, to: usize| (from..to).map(line).collect::<String>();
+        assert_eq!(text("log"), expect(18, 20));
+        assert_eq!(text("log.1"), expect(15, 18));
+        assert_eq!(text("log.3"), expect(9, 12));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_file_that_was_moved_or_removed_is_left_for_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let moved = folder.path().join("moved");
+        let mut lines = LineWriter::append(&path, WhenFull::Drop).unwrap();
+        let mut write = |number| {
+            lines.push(line(number).as_bytes());
+            lines.flush();
+        };
+        write(0);
+        std::fs::rename(&path, &moved).unwrap();
+        write(1);
+        write(2);
+        std::fs::remove_file(&path).unwrap();
+        write(3);
+        write(4);
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), line(0));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), line(3) + &line(4));
+        assert_eq!(lines.stats().files_changed, 2);
     }
 
     #[test]
