@@ -21,6 +21,7 @@
 //! | `vsock-socket` | the same, to the hypervisor | warning | tool, role, kind |
 //! | `fileless-exec` | a tool's process executes a file that is in no folder | warning | tool, role, kind |
 //! | `fileless-exec` | the same with a script that is read from a descriptor | info | tool, role, kind |
+//! | `tool-advisory` | a tool runs in a version that something is known of | info | tool, advisory |
 //! | `dst-mismatch` | a tool's packets go elsewhere than asked | info | tool, role, endpoint, verdict |
 //! | `flow-flood` | any process opens too many new flows | warning | tool, executable |
 //! | `coverage-lost` | something may have been missed | warning | reason |
@@ -36,7 +37,8 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attribute::{Evidence, Role};
+use super::attribute::{Attribution, Evidence, Role};
+use super::catalog::facts::Advisory;
 use super::catalog::program::script_argument;
 use super::coverage::Gap;
 use super::event::{BootNs, Endpoint, SocketKind};
@@ -53,6 +55,8 @@ const PACKET_SOCKET: &str = "packet-socket";
 const VSOCK_SOCKET: &str = "vsock-socket";
 /// A tool's process executes what is in no folder.
 const FILELESS_EXEC: &str = "fileless-exec";
+/// A tool runs in a version that something is known of.
+const TOOL_ADVISORY: &str = "tool-advisory";
 /// The packets of a tool's flow go elsewhere than was asked.
 const DST_MISMATCH: &str = "dst-mismatch";
 /// A process opens new flows faster than they are recorded one by one.
@@ -66,12 +70,13 @@ const HOOK_LOST: &str = "hook-lost";
 const EXCEPTION_EXPIRED: &str = "policy-exception-expired";
 
 /// All rules that raise alerts, besides those of the policy.
-pub const RULES: [&str; 10] = [
+pub const RULES: [&str; 11] = [
     rule::UNEXPECTED_ENDPOINT,
     RAW_SOCKET,
     PACKET_SOCKET,
     VSOCK_SOCKET,
     FILELESS_EXEC,
+    TOOL_ADVISORY,
     DST_MISMATCH,
     FLOW_FLOOD,
     COVERAGE_LOST,
@@ -213,6 +218,20 @@ impl Cause {
             severity,
             labels,
         })
+    }
+
+    /// A process of a tool runs in a version that `advisory` is about.
+    #[must_use]
+    pub fn of_advisory(member: &Attribution, advisory: &Advisory) -> Cause {
+        let labels = BTreeMap::from([
+            ("tool", Arc::clone(&member.tool.id)),
+            ("advisory", Arc::clone(&advisory.id)),
+        ]);
+        Cause {
+            rule: TOOL_ADVISORY.into(),
+            severity: Severity::Info,
+            labels,
+        }
     }
 
     /// What it gives cause to that `flow` goes elsewhere than to the endpoint asked, if anything.
@@ -382,6 +401,30 @@ pub fn details_of_exec(process: &ProcessView) -> BTreeMap<&'static str, Arc<str>
         ),
     };
     finished(details(process, does, FILELESS_EXEC, why))
+}
+
+/// The details of a version that something is known of, for a person.
+#[must_use]
+pub fn details_of_advisory(
+    process: &ProcessView,
+    advisory: &Advisory,
+) -> BTreeMap<&'static str, Arc<str>> {
+    let member = process.tool.as_deref();
+    let version = member.and_then(|member| member.version.as_deref());
+    let version = version.unwrap_or("unknown");
+    let does = format!(
+        "runs in version {version}, of which is known: {}",
+        advisory.title
+    );
+    let mut details = details(process, &does, TOOL_ADVISORY, &advisory.summary);
+    let Advisory {
+        source,
+        date,
+        confidence,
+        ..
+    } = advisory;
+    details.insert("source", format!("{source} ({confidence}, {date})"));
+    finished(details)
 }
 
 /// The details of a socket that is cause for an alert, for a person.

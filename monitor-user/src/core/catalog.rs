@@ -23,7 +23,7 @@ pub mod version;
 
 use check::Drafts;
 use error::CatalogError;
-use facts::ToolFacts;
+use facts::{Advisory, ToolFacts};
 use host::{HostIndex, HostPattern, HostTable};
 use program::Image;
 use recogniser::{Recogniser, Recognition};
@@ -268,6 +268,17 @@ impl Catalog {
     #[must_use]
     pub fn facts_of(&self, id: &str) -> Option<&ToolFacts> {
         self.tools.get(id).map(|known| &known.facts)
+    }
+
+    /// What is known of this version of the tool with this id. A version that cannot be told is
+    /// none of those that it is known of.
+    pub fn advisories(&self, id: &str, version: Option<&str>) -> impl Iterator<Item = &Advisory> {
+        let version = version.and_then(Version::parse);
+        let all = self.facts_of(id).map_or(&[][..], |facts| &facts.advisories);
+        all.iter().filter(move |advisory| {
+            let is_in = |version| advisory.versions.contains(Some(version));
+            version.as_ref().is_some_and(is_in)
+        })
     }
 
     /// Ids that one may have meant by `id`, the most alike first.

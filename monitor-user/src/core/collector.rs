@@ -25,7 +25,7 @@ use std::sync::Arc;
 use monitor_common::flow::ProcessKey;
 
 use super::alert::{self, Alert, AlertBook, AlertTiming, Cause};
-use super::attribute::{Ancestor, Attribution, attribute};
+use super::attribute::{Ancestor, Attribution, Role, attribute};
 use super::catalog::Catalog;
 use super::catalog::program::Image;
 use super::clients::{CLIENTS_MAX, ClientTable};
@@ -225,6 +225,7 @@ impl Collector {
         self.names.sweep(now);
         let mut effects = self.coverage_effects(now);
         effects.extend(self.policy_effects(now));
+        self.keep_advisories(now);
         let told = self.alerts.sweep(now);
         let notices = told.into_iter();
         effects.extend(notices.map(|(state, alert)| self.notice(state, alert, now)));
@@ -331,8 +332,42 @@ impl Collector {
         effects.extend(self.raise(cause, details, now));
         let details = || alert::details_of_exec(&process);
         effects.extend(self.raise(Cause::of_exec(&process), details, now));
+        effects.extend(self.advisories(&process, now));
         effects.extend(limited.map(Effect::Limited));
         effects
+    }
+
+    /// What is known of the version that a tool itself, or a helper of it, runs in.
+    fn advisories(&mut self, process: &ProcessView, now: BootNs) -> Vec<Effect> {
+        let Some(member) = process.tool.as_deref().filter(|member| is_own(member)) else {
+            return Vec::new();
+        };
+        let catalog = Arc::clone(&self.catalog);
+        let known = catalog.advisories(&member.tool.id, member.version.as_deref());
+        let mut effects = Vec::new();
+        for advisory in known {
+            let cause = Cause::of_advisory(member, advisory);
+            let details = || alert::details_of_advisory(process, advisory);
+            effects.extend(self.raise(Some(cause), details, now));
+        }
+        effects
+    }
+
+    /// A tool that sits still gives no new cause, and must not seem gone.
+    fn keep_advisories(&mut self, now: BootNs) {
+        let members = self
+            .processes
+            .live()
+            .filter_map(|view| view.tool.as_deref());
+        let mut causes = BTreeSet::new();
+        for member in members.filter(|member| is_own(member)) {
+            let version = member.version.as_deref();
+            let known = self.catalog.advisories(&member.tool.id, version);
+            causes.extend(known.map(|advisory| Cause::of_advisory(member, advisory)));
+        }
+        for cause in causes {
+            self.alerts.keep(&cause, now);
+        }
     }
 
     fn attribute(&self, event: &ProcessExecuted, lineage: &Lineage) -> Option<Attribution> {
@@ -762,6 +797,11 @@ impl Collector {
         self.sequence += 1;
         self.sequence
     }
+}
+
+/// Whether the program is the tool's own, and no other that it started.
+fn is_own(member: &Attribution) -> bool {
+    matches!(member.role, Role::Main | Role::Helper)
 }
 
 /// Whether a flow is of peers that connected to the process: the kernel side counts them under
@@ -1815,6 +1855,49 @@ mod tests {
             last,
             "Resolved packet-socket warning x1: tun main claude-code"
         );
+    }
+
+    /// Claude Code of this version, as the npm package of its script states it.
+    fn claude_of(host: &mut Host, pid: u32, version: &str) -> ProcessKey {
+        let child = host.fork(SHELL, pid);
+        let event = executed(next(child), image(1), &[NODE, CLI_JS]);
+        host.apply(Event::ProcessExecuted(Box::new(ProcessExecuted {
+            package_version: Some(version.to_owned()),
+            ..event
+        })));
+        next(child)
+    }
+
+    #[test]
+    fn a_version_that_something_is_known_of_is_told_while_it_runs() {
+        let advisories = |host: &mut Host| {
+            let told = std::mem::take(&mut host.told);
+            let lines = told.iter().filter_map(line);
+            let lines = lines.filter(|line| line.contains("tool-advisory"));
+            lines
+                .filter(|line| !line.starts_with("Still"))
+                .collect::<Vec<_>>()
+        };
+        let mut host = Host::new();
+        for (pid, version) in [(100, "2.1.90"), (101, "2.1.198"), (102, "what")] {
+            claude_of(&mut host, pid, version);
+        }
+        host.spawn(SHELL, 103, &[NODE, CLI_JS]);
+        assert_eq!(advisories(&mut host), [""; 0]);
+        let old = claude_of(&mut host, 104, "2.1.91");
+        claude_of(&mut host, 105, "2.1.197");
+        let fired = "Fired tool-advisory info x1: old-news claude-code";
+        assert_eq!(advisories(&mut host), [fired]);
+        // Its children are of their own versions.
+        let child = host.fork(old, 106);
+        host.exec(child, &["/usr/bin/git"]);
+        host.wait(400);
+        assert_eq!(advisories(&mut host), [""; 0], "they run still");
+        host.exit(old);
+        host.exit(ProcessKey { tgid: 105, ..old });
+        host.wait(400);
+        let resolved = "Resolved tool-advisory info x2: old-news claude-code";
+        assert_eq!(advisories(&mut host), [resolved]);
     }
 
     #[test]

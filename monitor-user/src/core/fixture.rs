@@ -390,7 +390,7 @@ fn parse_catalog() -> Catalog {
         text: format!("schema_version = 1\n{text}").replace("SOURCED", SOURCED),
     };
     Catalog::parse(&[
-        file("tools/claude-code.toml", CLAUDE_CODE),
+        file("tools/claude-code.toml", &[CLAUDE_CODE, ADVISORY].concat()),
         file("tools/codex-cli.toml", CODEX_CLI),
         file("services/llm-api.toml", LLM_API),
     ])
@@ -431,6 +431,17 @@ SOURCED
 [[endpoint]]
 host = "192.0.2.200"
 purpose = "api"
+SOURCED
+"#;
+
+/// What is known of two versions of Claude Code.
+const ADVISORY: &str = r#"
+[[advisory]]
+id = "old-news"
+title = "it says hello"
+summary = "It says hello. No endpoint shows it."
+since = "2.1.91"
+until = "2.1.198"
 SOURCED
 "#;
 

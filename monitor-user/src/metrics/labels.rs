@@ -112,7 +112,7 @@ pub const JURISDICTION: Label = Label::new("jurisdiction", "one per tool");
 pub const RULE: Label = Label::new(
     "rule",
     "ids of the policy's rules, `unexpected-endpoint`, `raw-socket`, `packet-socket`, \
-             `vsock-socket`, `fileless-exec`, `dst-mismatch`, `flow-flood`, `coverage-lost`, `hook-lost`, \
+             `vsock-socket`, `fileless-exec`, `tool-advisory`, `dst-mismatch`, `flow-flood`, `coverage-lost`, `hook-lost`, \
              `policy-exception-expired`, `other`",
 );
 /// Rule of the policy.
