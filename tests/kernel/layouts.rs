@@ -385,7 +385,16 @@ fn a_replay_needs_no_files() {
 
     let file = text(&recording(scene.dir()));
     let config = text(&write_config(scene.dir(), ""));
-    let args = ["replay", &file, "--config", &config, "--events", "-"];
+    let args = [
+        "replay",
+        &file,
+        "--config",
+        &config,
+        "--events",
+        "-",
+        "--events-arguments",
+        "redacted",
+    ];
     let replay = telltale(scene.dir(), &args);
     replay.expect(0, &[]);
     let events = Event::parse_log(&replay.stdout);

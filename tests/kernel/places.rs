@@ -196,7 +196,16 @@ fn a_tools_build_job_is_named_and_its_secrets_are_not() {
     let path = file.display().to_string();
     let replayed = telltale(
         scene.dir(),
-        &["replay", &path, "--config", &config, "--events", "-"],
+        &[
+            "replay",
+            &path,
+            "--config",
+            &config,
+            "--events",
+            "-",
+            "--events-arguments",
+            "redacted",
+        ],
     );
     replayed.expect(0, &[]);
     let of_tool = |event: &&Event| event.text("process.executable") == exe;

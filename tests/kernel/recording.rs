@@ -55,7 +55,16 @@ fn is_judged_as_the_live_run_was() {
     let replay = || {
         telltale(
             scene.dir(),
-            &["replay", &file, "--config", &config, "--events", "-"],
+            &[
+                "replay",
+                &file,
+                "--config",
+                &config,
+                "--events",
+                "-",
+                "--events-arguments",
+                "redacted",
+            ],
         )
     };
     let (first, second) = (replay(), replay());
