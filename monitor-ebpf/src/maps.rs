@@ -147,10 +147,6 @@ pub struct ExecScratch {
     pub tail: [u8; EXEC_PATH_ROOM + limits::ARGS_BYTES],
 }
 
-/// TCP: packets of a server that speaks before its client, after which the client's first words are
-/// still waited for. A greeting has one or two; each costs as much as a sampled packet.
-const GREETING_PACKETS: u32 = 16;
-
 /// Value of [`SOCKETS`].
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -175,11 +171,10 @@ pub struct Socket {
     pub sent: Sampled,
     /// The same of what it received.
     pub received: Sampled,
-    /// TCP: packets of the server after which the client may still name its target. A server that
-    /// speaks first must not blind us to what the client says then.
+    /// TCP: answers of the server after which the client may still name its target.
     pub answers_left: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// TCP: bytes sampled of what it sent when the server last answered.
+    pub answered_bytes: u32,
 }
 
 /// How much of one direction of a flow was sampled.
@@ -226,8 +221,8 @@ impl Socket {
             flags: 0,
             sent: Sampled::NOTHING,
             received: Sampled::NOTHING,
-            answers_left: GREETING_PACKETS,
-            reserved: 0,
+            answers_left: 0,
+            answered_bytes: 0,
         }
     }
 }

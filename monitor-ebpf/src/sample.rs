@@ -127,7 +127,9 @@ pub fn received(skb: *mut __sk_buff, packet: &Packet, socket: &mut Socket) {
         {
             socket.flags &= !SOCKET_SAMPLED;
         }
-    } else if segment.payload > 0 {
+    } else if segment.payload > 0 && socket.sent.bytes > socket.answered_bytes {
+        // An answer: what comes before the client spoke, or after it was answered, is none.
+        socket.answered_bytes = socket.sent.bytes;
         if socket.answers_left == 0 {
             socket.flags &= !SOCKET_SAMPLED;
         }

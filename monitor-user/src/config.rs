@@ -19,7 +19,7 @@ pub mod keys;
 pub mod policy;
 pub mod values;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use reqwest::Url;
 use self::error::{ConfigError, Place};
 use self::fields::{Fields, Reader};
 use crate::core::redact::Arguments;
+use crate::core::wire::Target;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +52,21 @@ pub struct Config {
     /// Folder in which the kernel side outlives the monitor; `None`: it does not.
     pub pin: Option<PathBuf>,
     /// Resolvers of this host; `None` means those of `/etc/resolv.conf`.
-    pub resolvers: Option<Vec<IpAddr>>,
+    pub resolvers: Option<Vec<SocketAddr>>,
+    /// Whether the first bytes of flows are read for names.
+    pub sampling: Sampling,
+    /// The proxies through which AI tools must go outside.
+    pub proxies: Vec<Target>,
+}
+
+/// Whether the first bytes of flows are read for names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sampling {
+    /// They are.
+    #[default]
+    On,
+    /// They are not.
+    Off,
 }
 
 /// The HTTP endpoint.
@@ -322,6 +337,10 @@ fn read(file: &mut Fields) -> Config {
         limits: file.section(&keys::LIMITS, read_limits),
         pin: file.section(&keys::KERNEL, |kernel| kernel.text(&keys::KERNEL_PIN)),
         resolvers: file.section(&keys::RESOLVERS, read_resolvers),
+        sampling: file.section(&keys::NAMES, |names| {
+            names.text(&keys::NAMES_SAMPLE).unwrap_or_default()
+        }),
+        proxies: file.section(&keys::PROXY, read_proxies),
     }
 }
 
@@ -408,7 +427,12 @@ fn read_limits(limits: &mut Fields) -> Limits {
     }
 }
 
-fn read_resolvers(resolvers: &mut Fields) -> Option<Vec<IpAddr>> {
+fn read_proxies(proxy: &mut Fields) -> Vec<Target> {
+    let mandatory = proxy.list(&keys::PROXY_MANDATORY);
+    mandatory.into_iter().map(|(_, proxy)| proxy).collect()
+}
+
+fn read_resolvers(resolvers: &mut Fields) -> Option<Vec<SocketAddr>> {
     let addresses = resolvers.list(&keys::RESOLVERS_ADDRESSES);
     (!addresses.is_empty()).then(|| addresses.into_iter().map(|(_, address)| address).collect())
 }
@@ -477,6 +501,8 @@ mod tests {
             },
             pin: None,
             resolvers: None,
+            sampling: Sampling::On,
+            proxies: Vec::new(),
         };
         assert_eq!(config, expect);
     }
@@ -486,6 +512,8 @@ mod tests {
         policy = { file = "p.toml", banned = ["qoder-cli", "claude-code"] }
         resolvers.addresses = ["192.0.2.53"]
         kernel.pin = "/pins"
+        names.sample = "off"
+        proxy.mandatory = ["proxy.example:3128"]
         [events]
         file = "-"
         scope = "all"
@@ -592,7 +620,9 @@ mod tests {
                 alerts: 16,
             },
             pin: Some(PathBuf::from("/pins")),
-            resolvers: Some(vec!["192.0.2.53".parse().unwrap()]),
+            resolvers: Some(vec!["192.0.2.53:53".parse().unwrap()]),
+            sampling: Sampling::Off,
+            proxies: vec![Target::from_text(b"proxy.example:3128").unwrap()],
         };
         assert_eq!(config, expect);
     }

@@ -26,4 +26,5 @@ pub mod redact;
 pub mod report;
 pub mod sample;
 pub mod told;
+pub mod waiting;
 pub mod wire;

@@ -176,6 +176,7 @@ impl Metrics {
             Effect::Books(books) => self.kernel.record(&books.values),
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),
             Effect::Dns(outcome) => self.names.dns_messages.increment([outcome.name()]),
+            Effect::Claimed(claim) => self.names.claimed(claim),
         }
     }
 

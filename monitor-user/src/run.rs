@@ -4,6 +4,7 @@
 //! Here everything is put together; nothing is decided.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,10 +18,11 @@ use crate::catalog_report;
 use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs, UninstallArgs};
 use crate::clock::WallClock;
 use crate::config::policy::{self, Loaded};
-use crate::config::{Config, Destination, EventsScope, Jobs, values};
+use crate::config::{Config, Destination, EventsScope, Jobs, Sampling, values};
 use crate::core::alert::AlertTiming;
 use crate::core::catalog::Catalog;
 use crate::core::collector::{Collector, CollectorConfig, Limits, Scope};
+use crate::core::event::BootNs;
 use crate::core::job::{self, Take};
 use crate::core::names::NameLimits;
 use crate::core::policy::{Policy, PolicyConfig};
@@ -40,6 +42,9 @@ use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::facts::Facts;
 use crate::source::feed::Feed;
 use crate::source::recording::{Header, Recorder, Recording};
+
+/// Port of DNS.
+const DNS_PORT: u16 = 53;
 
 /// Threads for HTTP and alert receivers; the line itself is one task.
 const WORKERS: usize = 2;
@@ -256,12 +261,6 @@ impl Prepared {
 
     fn collector(&self, boot_id: String, wall_offset_ns: i64) -> anyhow::Result<Collector> {
         let config = &self.config;
-        let resolvers = match &config.resolvers {
-            Some(addresses) => addresses.clone(),
-            None => HostRoot::default()
-                .resolvers()
-                .context("[resolvers] addresses are not set")?,
-        };
         let collector = CollectorConfig {
             boot_id,
             scope: match config.events.scope {
@@ -270,7 +269,9 @@ impl Prepared {
             },
             policy: self.policy.clone(),
             wall_offset_ns,
-            resolvers,
+            resolvers: self.resolvers(),
+            proxies: config.proxies.clone(),
+            sampling: config.sampling == Sampling::On,
             limits: Limits {
                 processes: config.limits.processes,
                 flows: config.limits.flows,
@@ -287,6 +288,28 @@ impl Prepared {
         self.metrics
             .set_policy(collector.policy(), self.catalog.digest());
         Ok(collector)
+    }
+
+    fn resolvers(&self) -> Vec<SocketAddr> {
+        self.config.resolvers.clone().unwrap_or_default()
+    }
+
+    fn recorder(&self, path: &Path, info: &HostInfo, started: BootNs) -> anyhow::Result<Recorder> {
+        let (boot_id, name) = (info.boot_id.clone(), info.name.clone());
+        let wall_offset_ns = clock::wall_offset_ns();
+        let header = Header::new(boot_id, name, wall_offset_ns, started, self.resolvers());
+        Ok(Recorder::create(path, &header)?)
+    }
+
+    /// The ports at which resolvers are asked: that of DNS first.
+    fn dns_ports(&self) -> Vec<u16> {
+        let mut ports = vec![DNS_PORT];
+        for resolver in self.resolvers() {
+            if !ports.contains(&resolver.port()) {
+                ports.push(resolver.port());
+            }
+        }
+        ports
     }
 
     fn event_log(&self, when_full: WhenFull, host: &HostInfo) -> anyhow::Result<Option<EventLog>> {
@@ -314,7 +337,10 @@ impl Prepared {
 async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let stop = stop_signal()?; // First: who sees that it is ready may stop it at once.
     let host = HostRoot::default();
-    let config = Config::load(args.policy.config.as_deref(), &args.flags())?;
+    let config = with_resolvers(
+        Config::load(args.policy.config.as_deref(), &args.flags())?,
+        &host,
+    )?;
     let mut info = host_info(&host)?;
     let prepared = Prepared::new(config, &info.session)?;
     info.runbooks.clone_from(&prepared.config.alerts.runbooks);
@@ -326,11 +352,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let listeners = http::bind(&prepared.config.web.listen_addresses).await?;
     let started = clock::now();
     let recorder = match &args.record {
-        Some(path) => {
-            let (boot_id, name) = (info.boot_id.clone(), info.name.clone());
-            let header = Header::new(boot_id, name, clock::wall_offset_ns(), started);
-            Some(Recorder::create(path, &header)?)
-        }
+        Some(path) => Some(prepared.recorder(path, &info, started)?),
         None => None,
     };
     let line = Line {
@@ -349,8 +371,9 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     };
     let options = Options {
         report_all: prepared.config.events.scope == EventsScope::All,
+        sample_flows: prepared.config.sampling == Sampling::On,
+        dns_ports: prepared.dns_ports(),
         pin: prepared.config.pin.clone(),
-        ..Options::default()
     };
     let feed = Feed::start(&host, &options).map_err(|error| {
         // Said only after the kernel refused: some kernels are content with CAP_SYS_ADMIN alone.
@@ -392,6 +415,17 @@ fn facts(host: &HostRoot, jobs: &Jobs) -> anyhow::Result<Facts> {
     Facts::start(host, wanted).context("cannot start a thread")
 }
 
+/// The configuration with the resolvers that the host is told to ask, if it names none.
+fn with_resolvers(mut config: Config, host: &HostRoot) -> anyhow::Result<Config> {
+    if config.resolvers.is_none() {
+        let found = host
+            .resolvers()
+            .context("[resolvers] addresses are not set")?;
+        config.resolvers = Some(found);
+    }
+    Ok(config)
+}
+
 /// Resolves when the process is asked to stop.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot await SIGINT")?;
@@ -425,7 +459,7 @@ fn console(config: &Config, quiet: bool) -> anyhow::Result<Option<Console>> {
 }
 
 async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
-    let config = Config::load(args.policy.config.as_deref(), &args.flags())?;
+    let mut config = Config::load(args.policy.config.as_deref(), &args.flags())?;
     if [&config.events.destination, &args.metrics] == [&Some(Destination::Stdout); 2] {
         bail!("the events and the metrics both go to standard output; name a file for one of them");
     }
@@ -437,6 +471,9 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
         session: format!("{:x}", header.started_ns),
         ..HostInfo::default()
     };
+    // Names are backed as they were when they were recorded.
+    let recorded = || header.resolvers.clone();
+    config.resolvers = config.resolvers.or_else(|| Some(recorded()));
     let prepared = Prepared::new(config, &info.session)?;
     let line = Line {
         collector: prepared.collector(info.boot_id.clone(), header.wall_offset_ns)?,

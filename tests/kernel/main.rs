@@ -16,6 +16,7 @@ mod children;
 mod endpoints;
 mod identity;
 mod layouts;
+mod names;
 mod older;
 mod places;
 mod policy;

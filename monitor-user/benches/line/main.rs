@@ -171,6 +171,8 @@ fn collector(catalog: Arc<Catalog>, policy: PolicyConfig) -> Collector {
         policy,
         wall_offset_ns: 0,
         resolvers: Vec::new(),
+        proxies: Vec::new(),
+        sampling: true,
         limits: Limits {
             processes: limits.processes,
             flows: limits.flows,

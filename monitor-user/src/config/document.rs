@@ -207,6 +207,7 @@ pub(super) mod tests {
         assert!(config.catalog.take().is_some());
         assert!(config.pin.take().is_some());
         assert!(config.resolvers.take().is_some());
+        assert_eq!(config.proxies.drain(..).count(), 2);
         assert_eq!(config, defaults);
     }
 }

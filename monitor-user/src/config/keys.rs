@@ -3,14 +3,15 @@
 //! In: nothing. Out: a constant per key, which [`super::fields`] reads the file by and which
 //! `docs/config.md` and `deploy/telltale.toml` are written from.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use reqwest::Url;
 
 use super::values;
-use super::{Destination, EventsScope, SyslogAddress, SyslogStyle};
+use super::{Destination, EventsScope, Sampling, SyslogAddress, SyslogStyle};
 use crate::core::redact::Arguments;
+use crate::core::wire::Target;
 
 /// A `[section]` of the file.
 #[derive(Debug)]
@@ -172,8 +173,21 @@ pub const RESOLVERS: Section = Section {
     meaning: "The DNS resolvers of this host.",
 };
 
+/// `[names]`.
+pub const NAMES: Section = Section {
+    name: "names",
+    most: None,
+    meaning: "How remote ends get their names; docs/names.md has the rule.",
+};
+/// `[proxy]`.
+pub const PROXY: Section = Section {
+    name: "proxy",
+    most: None,
+    meaning: "The proxies of this network.",
+};
+
 /// All sections, in the order of the documentation.
-pub const SECTIONS: [&Section; 13] = [
+pub const SECTIONS: [&Section; 15] = [
     &WEB,
     &EVENTS,
     &POLICY,
@@ -187,6 +201,8 @@ pub const SECTIONS: [&Section; 13] = [
     &LIMITS,
     &KERNEL,
     &RESOLVERS,
+    &NAMES,
+    &PROXY,
 ];
 
 /// `web.listen_addresses`.
@@ -637,19 +653,50 @@ pub const KERNEL_PIN: Key<Text<PathBuf>> = Key {
 };
 
 /// `resolvers.addresses`.
-pub const RESOLVERS_ADDRESSES: Key<List<IpAddr>> = Key {
+pub const RESOLVERS_ADDRESSES: Key<List<SocketAddr>> = Key {
     section: &RESOLVERS,
     name: "addresses",
     shape: List {
-        of: "IP address",
+        of: "IP address, with a port if it is not 53",
         default: &[],
-        example: &["192.0.2.53", "2001:db8::53"],
+        example: &["192.0.2.53", "[2001:db8::53]:5353"],
         fewest: 1,
         most: 16,
         parse: values::resolver,
     },
-    meaning: "Traffic to them is the host's own. Without this key they are those of \
-              `/etc/resolv.conf`.",
+    meaning: "Traffic to them is the host's own, and only their answers tie a name to an address. \
+              Without this key they are those of `/etc/resolv.conf` and of systemd-resolved; name \
+              those of your containers here as well. Of ports other than 53, three count.",
+};
+
+/// `names.sample`.
+pub const NAMES_SAMPLE: Key<Text<Sampling>> = Key {
+    section: &NAMES,
+    name: "sample",
+    shape: Text {
+        of: "`on` or `off`",
+        default: Absent::Default("on"),
+        example: "",
+        parse: values::sampling,
+    },
+    meaning: "`on` reads the first bytes of flows for the name that the client gives (TLS, QUIC, \
+              HTTP, proxies); nothing else of them is kept. `off` leaves DNS alone to name flows.",
+};
+
+/// `proxy.mandatory`.
+pub const PROXY_MANDATORY: Key<List<Target>> = Key {
+    section: &PROXY,
+    name: "mandatory",
+    shape: List {
+        of: "name or IP address, with or without a port",
+        default: &[],
+        example: &["proxy.example:3128", "192.0.2.8"],
+        fewest: 1,
+        most: 16,
+        parse: values::proxy,
+    },
+    meaning: "The proxies through which AI tools must go outside: one that does not raises \
+              `proxy-bypass`. What they are asked for counts as reached.",
 };
 
 /// A key as documentation shows it; values are TOML.
@@ -803,6 +850,8 @@ pub fn rows() -> Vec<Row> {
         LIMITS_ALERTS.number_row(),
         KERNEL_PIN.text_row(),
         RESOLVERS_ADDRESSES.list_row(),
+        NAMES_SAMPLE.text_row(),
+        PROXY_MANDATORY.list_row(),
     ]
 }
 

@@ -7,14 +7,17 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
-use super::{Destination, EventsScope, SyslogAddress, SyslogStyle};
+use super::{Destination, EventsScope, Sampling, SyslogAddress, SyslogStyle};
 use crate::core::redact::Arguments;
+use crate::core::wire::Target;
 
 /// Longest name of a variable: longer than any build system has.
 const VARIABLE_BYTES_MAX: usize = 128;
 
 /// Longest string: `PATH_MAX` of Linux, and more than any address or identifier.
 const TEXT_BYTES_MAX: usize = 4096;
+/// Where resolvers are asked, if nothing else is said.
+const DNS_PORT: u16 = 53;
 /// Longest tool identifier.
 const TOOL_ID_BYTES_MAX: usize = 64;
 
@@ -333,11 +336,38 @@ pub fn syslog_style(text: &str) -> Result<SyslogStyle, String> {
 /// # Errors
 ///
 /// What to write instead.
-pub fn resolver(text: &str) -> Result<IpAddr, String> {
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(address.to_canonical()),
+pub fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let address = match text.parse::<IpAddr>() {
+        Ok(address) => Ok(SocketAddr::new(address, DNS_PORT)),
+        Err(_) => text.parse::<SocketAddr>(),
+    };
+    match address {
+        Ok(address) => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())),
         Err(_) => Err("not an IP address; write one such as \"192.0.2.53\"".to_owned()),
     }
+}
+
+/// Whether first bytes are read.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn sampling(text: &str) -> Result<Sampling, String> {
+    match text {
+        "on" => Ok(Sampling::On),
+        "off" => Ok(Sampling::Off),
+        _ => Err("neither; write \"on\" or \"off\"".to_owned()),
+    }
+}
+
+/// A proxy.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn proxy(text: &str) -> Result<Target, String> {
+    let remedy = "write a name or an address such as \"proxy.example:3128\"";
+    Target::from_text(text.as_bytes()).map_err(|why| format!("no host ({why}); {remedy}"))
 }
 
 #[cfg(test)]
@@ -476,9 +506,13 @@ mod tests {
     fn resolvers() {
         assert_eq!(
             resolver("::ffff:192.0.2.53"),
-            Ok(IpAddr::from([192, 0, 2, 53]))
+            Ok(SocketAddr::from(([192, 0, 2, 53], 53)))
         );
-        assert!(resolver("192.0.2.53:53").is_err());
+        assert_eq!(
+            resolver("[::ffff:192.0.2.53]:5353"),
+            Ok(SocketAddr::from(([192, 0, 2, 53], 5353)))
+        );
+        assert!(resolver("192.0.2.53:").is_err());
         assert!(resolver("dns.example.org").is_err());
     }
 }

@@ -27,6 +27,8 @@
 //! | `coverage-lost` | something may have been missed | warning | reason |
 //! | `hook-lost` | someone detached a kernel program | critical | hook |
 //! | `policy-exception-expired` | an exception's last day is over, and it is still there | warning | exception |
+//! | `name-conflict` | a client names another host than resolvers do, or a DNS answer is forged | warning for tools, else info | tool, role, endpoint, source |
+//! | `proxy-bypass` | a tool reaches outside past a mandatory proxy | warning | tool, role, endpoint |
 //!
 //! What the policy allows, or an exception lifts, raises nothing. A banned tool is one alert however many processes it has. What a tool's children contact is
 //! mostly what its user asked for (`git`, package managers), and an address without a name is
@@ -43,6 +45,7 @@ use super::catalog::program::script_argument;
 use super::coverage::Gap;
 use super::event::{BootNs, Endpoint, SocketKind};
 use super::flow::JudgedFlow;
+use super::names::NameEvidence;
 use super::policy::judgement::{Judgement, Severity, Verdict, rule};
 use super::policy::rule::Exception;
 use super::report::{AlertState, Limit, Origin, ProcessView};
@@ -68,9 +71,13 @@ const HOOK_LOST: &str = "hook-lost";
 
 /// An exception of the policy is over, and still there.
 const EXCEPTION_EXPIRED: &str = "policy-exception-expired";
+/// A name that resolvers, or a client's own words, contradict.
+const NAME_CONFLICT: &str = "name-conflict";
+/// A tool reaches out directly, though it must ask a proxy.
+const PROXY_BYPASS: &str = "proxy-bypass";
 
 /// All rules that raise alerts, besides those of the policy.
-pub const RULES: [&str; 11] = [
+pub const RULES: [&str; 13] = [
     rule::UNEXPECTED_ENDPOINT,
     RAW_SOCKET,
     PACKET_SOCKET,
@@ -82,6 +89,8 @@ pub const RULES: [&str; 11] = [
     COVERAGE_LOST,
     HOOK_LOST,
     EXCEPTION_EXPIRED,
+    NAME_CONFLICT,
+    PROXY_BYPASS,
 ];
 
 /// Bytes of one annotation. Receivers reject or cut large alerts; the event log has it all.
@@ -247,6 +256,45 @@ impl Cause {
         Some(Cause {
             rule: DST_MISMATCH.into(),
             severity: Severity::Info,
+            labels,
+        })
+    }
+
+    /// `process` goes by a name that is contradicted, as `source` has it.
+    #[must_use]
+    pub fn name_conflict(process: &ProcessView, name: &Arc<str>, source: &'static str) -> Cause {
+        let member = process.tool.as_ref();
+        let tool = member.map_or_else(|| NO_TOOL.into(), |member| Arc::clone(&member.tool.id));
+        let role = member.map_or(NO_TOOL, |member| member.role.name());
+        let severity = if member.is_some() {
+            Severity::Warning
+        } else {
+            Severity::Info
+        };
+        Cause {
+            rule: NAME_CONFLICT.into(),
+            severity,
+            labels: BTreeMap::from([
+                ("tool", tool),
+                ("role", role.into()),
+                ("endpoint", Arc::clone(name)),
+                ("source", source.into()),
+            ]),
+        }
+    }
+
+    /// A tool's flow goes outside past a mandatory proxy. `None` for other programs.
+    #[must_use]
+    pub fn proxy_bypass(flow: &JudgedFlow) -> Option<Cause> {
+        let member = flow.process.tool.as_ref()?;
+        let labels = BTreeMap::from([
+            ("tool", Arc::clone(&member.tool.id)),
+            ("role", member.role.name().into()),
+            ("endpoint", flow.endpoint()),
+        ]);
+        Some(Cause {
+            rule: PROXY_BYPASS.into(),
+            severity: Severity::Warning,
             labels,
         })
     }
@@ -476,6 +524,52 @@ pub fn details_of_redirection(
     );
     let mut details = details(&flow.process, &does, DST_MISMATCH, &why);
     details.insert("asked", remote(asked));
+    details.insert("remote", remote(&flow.remote));
+    finished(details)
+}
+
+/// The details of a claim that contradicts what resolvers said, for a person.
+#[must_use]
+pub fn details_of_name_conflict(
+    process: &ProcessView,
+    at: &Endpoint,
+    claimed: &NameEvidence,
+    backed: &NameEvidence,
+) -> BTreeMap<&'static str, Arc<str>> {
+    let (claim, name) = (&claimed.name, &backed.name);
+    let does = format!("says it speaks to {claim}, at an address of {name}");
+    let why = format!(
+        "resolvers know {claim} at other addresses only, and this one as {name}: a false name, or \
+         one host behind another's"
+    );
+    let mut details = details(process, &does, NAME_CONFLICT, &why);
+    details.insert("remote", remote(at));
+    details.insert("claimed", format!("{claim} ({})", claimed.source.name()));
+    details.insert("backed", format!("{name} ({})", backed.source.name()));
+    finished(details)
+}
+
+/// The details of a forged DNS answer, for a person.
+#[must_use]
+pub fn details_of_forgery(
+    process: &ProcessView,
+    resolver: &Endpoint,
+    name: &str,
+) -> BTreeMap<&'static str, Arc<str>> {
+    let does = format!("got an answer about {name} that it did not ask for");
+    let why = "it answers an outstanding question with another id, or from elsewhere: someone \
+               guesses. It was not used";
+    let mut details = details(process, &does, NAME_CONFLICT, why);
+    details.insert("remote", remote(resolver));
+    finished(details)
+}
+
+/// The details of a flow past a mandatory proxy, for a person.
+#[must_use]
+pub fn details_of_proxy_bypass(flow: &JudgedFlow) -> BTreeMap<&'static str, Arc<str>> {
+    let does = format!("contacts {} directly", flow.endpoint());
+    let why = "[proxy] mandatory names whom AI tools must ask for outside hosts";
+    let mut details = details(&flow.process, &does, PROXY_BYPASS, why);
     details.insert("remote", remote(&flow.remote));
     finished(details)
 }
@@ -765,6 +859,7 @@ mod tests {
             remote: tcp("203.0.113.9:443"),
             names: vec![own("evil.test")],
             via: vec![],
+            target: None,
             first: true,
         }
     }

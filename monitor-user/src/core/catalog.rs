@@ -30,7 +30,7 @@ use recogniser::{Recogniser, Recognition};
 use version::{Version, VersionRange};
 
 /// What an endpoint can be for, in the order in which people want to see it.
-pub const PURPOSES: [&str; 15] = [
+pub const PURPOSES: [&str; 16] = [
     "api",
     "auth",
     "mcp",
@@ -45,6 +45,7 @@ pub const PURPOSES: [&str; 15] = [
     "error-reporting",
     "device-fingerprint",
     "encrypted-dns",
+    "geolocation-probe",
     "other",
 ];
 

@@ -121,6 +121,20 @@ impl By {
         found.map_or(PROTOCOL_UNKNOWN, |(number, _)| *number)
     }
 
+    /// Name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            By::Unknown => "unknown",
+            By::Tls => "tls",
+            By::Quic => "quic",
+            By::Http => "http",
+            By::HttpConnect => "http-connect",
+            By::HttpForward => "http-forward",
+            By::Socks => "socks",
+        }
+    }
+
     /// The client asks a proxy.
     #[must_use]
     pub fn is_proxy(self) -> bool {

@@ -15,11 +15,11 @@
 //! [`GRACE`](super::process::GRACE) after the end of their process. What comes otherwise, or not
 //! at all, costs knowledge of single processes and flows, and nothing else.
 
+mod naming;
 mod questions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter::repeat_n;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use monitor_common::flow::ProcessKey;
@@ -31,14 +31,14 @@ use super::catalog::program::Image;
 use super::clients::{CLIENTS_MAX, ClientTable};
 use super::coverage::{Coverage, Gap, outcomes_between};
 use super::event::{
-    BootNs, CgroupId, DnsMessage, Endpoint, Event, FlowCounted, FlowEnded, FlowJoined, FlowOpened,
-    FlowRedirected, Hook, KernelCounters, OverBudget, ProcessExecuted, ProcessExited,
-    ProcessForked, Protocol, Resumed, SelfChecked, SocketCookie, SocketOpened,
+    BootNs, CgroupId, Endpoint, Event, FlowCounted, FlowEnded, FlowJoined, FlowRedirected,
+    KernelCounters, OverBudget, ProcessExecuted, ProcessExited, ProcessForked, Protocol, Resumed,
+    SelfChecked, SocketCookie, SocketOpened,
 };
-use super::flow::{FlowTable, JudgedFlow, NAMES_MAX, endpoint_name};
-use super::names::{NameCounts, NameEvidence, NameLimits, NameTable, Observed};
+use super::flow::{FlowTable, JudgedFlow, endpoint_name};
+use super::names::{NameCounts, NameLimits, NameTable};
 use super::place::Places;
-use super::policy::{self, FlowFacts, Policy, PolicyConfig};
+use super::policy::{Policy, PolicyConfig};
 use super::process::{Inserted, Lineage, Origination, ProcessTable, UNKNOWN_ID};
 use super::redact::{self, Arguments};
 use super::report::{
@@ -47,10 +47,9 @@ use super::report::{
     SocketReport,
 };
 use super::told::{News, TOLD_MAX, Told};
+use super::waiting::{WAITING_MAX, Waiting};
+use super::wire::Target;
 use questions::Ahead;
-
-/// Port of DNS.
-const DNS_PORT: u16 = 53;
 
 /// Generations of a server that are looked at for whoever listens: a main process and its workers.
 const SERVERS_MAX: usize = 4;
@@ -66,8 +65,12 @@ pub struct CollectorConfig {
     pub policy: PolicyConfig,
     /// What to add to the time since boot to get the time of the clock, nanoseconds.
     pub wall_offset_ns: i64,
-    /// The resolvers that this host is configured to use.
-    pub resolvers: Vec<IpAddr>,
+    /// The resolvers that this host is configured to use: their answers back names.
+    pub resolvers: Vec<SocketAddr>,
+    /// The proxies through which AI tools must go outside; none: they need not.
+    pub proxies: Vec<Target>,
+    /// The kernel side samples the first bytes of flows, so that what has no name yet may get one.
+    pub sampling: bool,
     /// Bounds of the tables.
     pub limits: Limits,
     /// When alerts are told again, and when they are over.
@@ -117,7 +120,8 @@ pub struct TableSizes {
 pub struct Collector {
     scope: Scope,
     arguments: Arguments,
-    resolvers: Vec<IpAddr>,
+    proxies: Vec<Target>,
+    sampling: bool,
     catalog: Arc<Catalog>,
     policy: Policy,
     wall_offset_ns: i64,
@@ -128,6 +132,9 @@ pub struct Collector {
     flows: FlowTable,
     clients: ClientTable,
     names: NameTable,
+    waiting: Waiting,
+    /// When names of open flows were last kept from expiring.
+    names_kept: BootNs,
     alerts: AlertBook,
     told: Told,
     coverage: Coverage,
@@ -148,7 +155,8 @@ impl Collector {
             limits,
             scope: config.scope,
             arguments: config.arguments,
-            resolvers: config.resolvers,
+            proxies: config.proxies,
+            sampling: config.sampling,
             policy: Policy::new(config.policy),
             wall_offset_ns: config.wall_offset_ns,
             catalog,
@@ -157,7 +165,9 @@ impl Collector {
             ahead: Ahead::default(),
             flows: FlowTable::new(limits.flows),
             clients: ClientTable::new(CLIENTS_MAX),
-            names: NameTable::new(limits.names),
+            names: NameTable::new(limits.names, config.resolvers),
+            waiting: Waiting::new(WAITING_MAX),
+            names_kept: BootNs(0),
             alerts: AlertBook::new(config.alerts, limits.alerts),
             told: Told::new(TOLD_MAX),
             coverage: Coverage::default(),
@@ -180,8 +190,8 @@ impl Collector {
             Event::FlowCounted(event) => self.flow_counted(event, now),
             Event::SocketOpened(event) => self.socket_opened(&event, now),
             Event::OverBudget(event) => self.over_budget(&event, now),
-            Event::DnsMessage(event) => self.dns_message(&event),
-            Event::NameClaimed(_) => Vec::new(),
+            Event::DnsMessage(event) => self.dns_message(&event, now),
+            Event::NameClaimed(event) => self.name_claimed(*event, now),
             Event::KernelCounters(event) => self.books(event, now),
             Event::SelfChecked(event) => self.self_checked(*event, now),
             Event::Resumed(event) => self.resumed(&event, now),
@@ -222,8 +232,10 @@ impl Collector {
         let processes = &self.processes;
         self.clients
             .sweep(now, |process| processes.is_gone(process));
+        self.keep_names_of_open_flows(now);
         self.names.sweep(now);
-        let mut effects = self.coverage_effects(now);
+        let mut effects = self.tell_overdue(now);
+        effects.extend(self.coverage_effects(now));
         effects.extend(self.policy_effects(now));
         self.keep_advisories(now);
         let told = self.alerts.sweep(now);
@@ -235,12 +247,12 @@ impl Collector {
     /// The last words: what fires is told once more, so that receivers keep it until the monitor
     /// is back. Nothing is resolved by stopping to look.
     pub fn shutdown(&mut self, now: BootNs) -> Vec<Effect> {
+        let mut effects = self.tell_all_waiting(now);
         let firing: Vec<_> = self.alerts.firing().cloned().map(Arc::new).collect();
         let still = AlertState::StillFiring;
-        firing
-            .into_iter()
-            .map(|alert| self.notice(still, alert, now))
-            .collect()
+        let firing = firing.into_iter();
+        effects.extend(firing.map(|alert| self.notice(still, alert, now)));
+        effects
     }
 
     /// The policy by which is judged.
@@ -404,38 +416,15 @@ impl Collector {
         }))]
     }
 
-    fn flow_opened(&mut self, event: &FlowOpened, now: BootNs) -> Vec<Effect> {
-        self.notice_move(event, now);
-        let process = self.process(event.process, event.uid, event.cgroup);
-        let served = event.hook == Hook::Accepted;
-        let flow = JudgedFlow {
-            first: event.first,
-            ..self.judge(event.process, process, event.remote, served, now)
-        };
-        // A member of a tool is watched from its start; a stranger, from when it gives cause.
-        if flow.process.tool.is_none() && flow.judgement.matters() {
-            self.watch(event.process);
-        }
-        let action = FlowAction::Opened { hook: event.hook };
-        let mut effects = vec![self.report(flow.clone(), event.time, event.cookie, action)];
-        effects.extend(self.alert_of_flow(&flow, now));
-        // The end is told of sockets that are connected to one remote. A packet that goes
-        // elsewhere does not change which.
-        if matches!(event.hook, Hook::Connect | Hook::Found) {
-            let limited = self.flows.opened(event.cookie, flow, now);
-            effects.extend(limited.map(Effect::Limited));
-        }
-        effects
-    }
-
     fn flow_ended(&mut self, event: &FlowEnded, now: BootNs) -> Vec<Effect> {
+        let mut effects = self.tell_waiting_of(event.cookie, now);
         self.clients.ended(event.cookie, now);
         let flow = self
             .flows
             .ended(event.cookie, &event.remote)
             .unwrap_or_else(|| {
                 let process = self.process(event.process, UNKNOWN_ID, CgroupId(0));
-                self.judge(event.process, process, event.remote, false, now)
+                self.judge(event.process, process, event.remote, false, None, now)
             });
         let end = FlowEnd {
             outcome: event.outcome,
@@ -446,20 +435,21 @@ impl Collector {
             srtt_us: event.srtt_us,
             retransmits: event.retransmits,
         };
-        vec![self.report(flow, event.time, event.cookie, FlowAction::Ended(end))]
+        effects.push(self.report(flow, event.time, event.cookie, FlowAction::Ended(end)));
+        effects
     }
 
     fn flow_redirected(&mut self, event: &FlowRedirected, now: BootNs) -> Vec<Effect> {
         let process = self.process(event.process, UNKNOWN_ID, CgroupId(0));
         let asked_ip = event.asked.addr.ip();
         let asked_name = self
-            .names_of(event.process, &process, asked_ip, now)
+            .names_of(event.process, &process, asked_ip, None, now)
             .into_iter()
             .next();
         let asked = endpoint_name(asked_name.as_ref(), asked_ip);
         let flow = JudgedFlow {
             first: true, // The kernel side tells each way of an image once.
-            ..self.judge(event.process, process, event.wire, false, now)
+            ..self.judge(event.process, process, event.wire, false, None, now)
         };
         let action = FlowAction::Redirected {
             asked: event.asked,
@@ -484,7 +474,8 @@ impl Collector {
 
     fn flow_counted(&mut self, event: FlowCounted, now: BootNs) -> Vec<Effect> {
         let process = self.process(event.process, UNKNOWN_ID, CgroupId(0));
-        let flow = self.judge(event.process, process, event.remote, is_served(&event), now);
+        let served = is_served(&event);
+        let flow = self.judge(event.process, process, event.remote, served, None, now);
         let unreported = event.delta.connects_unreported > 0 || event.delta.datagrams > 0;
         let alert = unreported.then(|| self.alert_of_flow(&flow, now)).flatten();
         let mut effects = vec![Effect::FlowsCounted(Box::new(FlowsCounted {
@@ -589,58 +580,15 @@ impl Collector {
         }
     }
 
-    fn dns_message(&mut self, event: &DnsMessage) -> Vec<Effect> {
-        let Observed {
-            outcome,
-            limited,
-            evicted,
-        } = self.names.observe(event);
-        let limited = limited.map(|limit| repeat_n(Effect::Limited(limit), evicted));
-        let mut effects = vec![Effect::Dns(outcome)];
-        effects.extend(limited.into_iter().flatten());
-        effects
-    }
-
     /// Who `key` is. `uid` and `cgroup`: what the record says, for a process that is not known.
     fn process(&self, key: ProcessKey, uid: u32, cgroup: CgroupId) -> Arc<ProcessView> {
         let known = self.processes.find(key).cloned();
         known.unwrap_or_else(|| Arc::new(self.processes.unknown(key, uid, cgroup)))
     }
 
-    /// A flow of `key`, of which the table knows `process`, to or (`served`) from `remote`.
-    fn judge(
-        &self,
-        key: ProcessKey,
-        process: Arc<ProcessView>,
-        remote: Endpoint,
-        served: bool,
-        now: BootNs,
-    ) -> JudgedFlow {
-        let ip = remote.addr.ip();
-        let names = self.names_of(key, &process, ip, now);
-        let facts = FlowFacts {
-            process: &process,
-            exact: process.key == key,
-            remote,
-            to_resolver: remote.addr.port() == DNS_PORT && self.resolvers.contains(&ip),
-            served,
-            name: names.first(),
-            wall_seconds: self.wall_seconds(now),
-        };
-        let judgement = self.policy.judge_flow(&self.catalog, &facts);
-        let via = if served || ip.is_loopback() {
-            Vec::new()
-        } else {
-            self.clients_behind(&process, now)
-        };
-        JudgedFlow {
-            process,
-            remote,
-            names,
-            via,
-            judgement,
-            first: false,
-        }
+    /// Who `key` is, as far as the table knows.
+    fn process_of(&self, key: ProcessKey) -> Arc<ProcessView> {
+        self.process(key, UNKNOWN_ID, CgroupId(0))
     }
 
     /// For whom `process` may act: the clients of itself and of those that started the same program
@@ -662,20 +610,6 @@ impl Collector {
         clients
     }
 
-    /// What `key`, of which the table knows `process`, may mean by `ip`: best name first.
-    fn names_of(
-        &self,
-        key: ProcessKey,
-        process: &ProcessView,
-        ip: IpAddr,
-        now: BootNs,
-    ) -> Vec<NameEvidence> {
-        let mut names = self.names.lookup(key, ip, now);
-        policy::meant_first(&self.catalog, process, &mut names);
-        names.truncate(NAMES_MAX);
-        names
-    }
-
     fn report(
         &mut self,
         flow: JudgedFlow,
@@ -694,6 +628,7 @@ impl Collector {
             cookie,
             names: flow.names,
             via: flow.via,
+            target: flow.target,
             judgement: flow.judgement,
             first: flow.first,
         }))
@@ -817,11 +752,12 @@ mod tests {
     use monitor_common::counter;
 
     use super::*;
-    use crate::core::event::SocketKind;
+    use crate::core::event::{FlowOpened, Hook, SocketKind};
     use crate::core::fixture::{
         self, at, catalog, counted, ended, executed, exited, forked, found_socket, image, joined,
         next, opened, over_budget, redirected, resolved, tcp,
     };
+    use crate::core::flow::NAMES_MAX;
     use crate::core::policy::judgement::{Judgement, Verdict};
     use crate::core::report::DnsOutcome;
 
@@ -1087,7 +1023,7 @@ mod tests {
                 ),
                 true,
             ),
-            Effect::Books(_) | Effect::Dns(_) => return None,
+            Effect::Books(_) | Effect::Dns(_) | Effect::Claimed(_) => return None,
         };
         Some(if logged { line } else { format!("({line})") })
     }
@@ -1273,7 +1209,7 @@ mod tests {
             "start claude[101] codex-cli/other-child denied",
             "Fired banned-tool critical x1: claude-code denied",
             "start curl[102] codex-cli/other-child denied",
-            "open curl[102] codex-cli/other-child > 160.79.104.10 denied -",
+            "open curl[102] codex-cli/other-child > 160.79.104.10 denied api",
         ]);
         host.wait(3600);
         host.told.clear();
@@ -1382,7 +1318,14 @@ mod tests {
         host.told.clear();
         host.connect(claude, API);
         host.check(&["open node[100] claude-code/main > api.anthropic.com expected api"]);
+        // An open flow keeps its name.
         host.wait(300);
+        host.told.clear();
+        host.connect(claude, API);
+        host.check(&["open node[100] claude-code/main > api.anthropic.com expected api"]);
+        host.close(claude, API);
+        host.wait(900);
+        host.told.clear();
         host.connect(claude, API);
         host.check(&[
             "open node[100] claude-code/main > 160.79.104.10 unknown -",
@@ -1392,7 +1335,8 @@ mod tests {
 
     #[test]
     fn dns_to_the_configured_resolver_is_local_and_to_others_is_not() {
-        let mut host = Host::with(|config| config.resolvers = vec!["192.0.2.53".parse().unwrap()]);
+        let mut host =
+            Host::with(|config| config.resolvers = vec!["192.0.2.53:53".parse().unwrap()]);
         let claude = host.spawn_claude();
         host.told.clear();
         host.connect(claude, "192.0.2.53:53");

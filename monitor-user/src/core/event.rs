@@ -3,7 +3,7 @@
 //! In: one record as `monitor_common::record` lays it out. Out: an [`Event`], or a
 //! [`DecodeError`] that is counted and never stops the line.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use monitor_common::counter;
 use monitor_common::flow::{FlowCounters, ProcessKey, Remote};
@@ -71,6 +71,14 @@ pub struct Endpoint {
     pub addr: SocketAddr,
     /// Transport.
     pub protocol: Protocol,
+}
+
+impl Endpoint {
+    /// The first in order.
+    pub const MIN: Endpoint = Endpoint {
+        addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        protocol: Protocol::Tcp,
+    };
 }
 
 impl From<Remote> for Endpoint {

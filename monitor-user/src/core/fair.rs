@@ -115,6 +115,13 @@ impl<K: Ord + Clone, V> FairTable<K, V> {
         Some(Removed { key, entry })
     }
 
+    /// Changes an entry, if it is there.
+    pub fn change(&mut self, owner: Owner, key: &K, change: impl FnOnce(&mut V)) {
+        if let Some(entry) = self.entries.get_mut(&(owner, key.clone())) {
+            change(&mut entry.value);
+        }
+    }
+
     /// Changes all entries of an owner.
     pub fn update(&mut self, owner: Owner, mut change: impl FnMut(&mut V)) {
         for (_, key) in self.ages.range((owner, 0)..=(owner, u64::MAX)) {

@@ -46,7 +46,9 @@ pub fn config() -> CollectorConfig {
         scope: Scope::Tools,
         policy: PolicyConfig::default(),
         wall_offset_ns: 0,
-        resolvers: Vec::new(),
+        resolvers: vec!["192.0.2.53:53".parse().unwrap()],
+        proxies: Vec::new(),
+        sampling: false,
         limits: LIMITS,
         alerts: TIMING,
         arguments: Arguments::Redacted,
@@ -252,6 +254,7 @@ pub fn own(name: &str) -> NameEvidence {
     NameEvidence {
         name: name.into(),
         source,
+        first: at(1),
         learned: at(1),
         asked_by: image(1),
     }

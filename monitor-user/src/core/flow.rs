@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::event::{BootNs, Endpoint, SocketCookie};
 use super::names::NameEvidence;
 use super::policy::judgement::Judgement;
-use super::report::{Limit, ProcessView};
+use super::report::{Limit, ProcessView, ProxyTarget};
 
 /// Names kept of a flow's remote. Object stores have one per bucket, and whoever controls a zone
 /// can add any number: more than a few explain nothing, and each open flow holds them.
@@ -35,6 +35,8 @@ pub struct JudgedFlow {
     pub names: Vec<NameEvidence>,
     /// For whom the process may act: see [`ClientTable`](super::clients::ClientTable).
     pub via: Vec<Arc<ProcessView>>,
+    /// Whom the client asks a proxy for, which the remote then is.
+    pub target: Option<ProxyTarget>,
     /// What the policy says.
     pub judgement: Judgement,
     /// First time this image goes to this remote.
@@ -42,10 +44,13 @@ pub struct JudgedFlow {
 }
 
 impl JudgedFlow {
-    /// What to call the remote: its best name, else its address.
+    /// What to call the remote: whom a proxy is asked for, its best name, else its address.
     #[must_use]
     pub fn endpoint(&self) -> Arc<str> {
-        endpoint_name(self.names.first(), self.remote.addr.ip())
+        match &self.target {
+            Some(target) => Arc::clone(&target.host),
+            None => endpoint_name(self.names.first(), self.remote.addr.ip()),
+        }
     }
 }
 
@@ -108,6 +113,18 @@ impl FlowTable {
         (open.flow.remote == *remote).then_some(open.flow)
     }
 
+    /// The open flow of `cookie` to `remote`.
+    #[must_use]
+    pub fn get(&self, cookie: SocketCookie, remote: &Endpoint) -> Option<&JudgedFlow> {
+        let open = self.open.get(&cookie)?;
+        (open.flow.remote == *remote).then_some(&open.flow)
+    }
+
+    /// All open flows.
+    pub fn iter(&self) -> impl Iterator<Item = &JudgedFlow> {
+        self.open.values().map(|open| &open.flow)
+    }
+
     /// Forgets flows that opened longer than [`PATIENCE`] ago.
     pub fn sweep(&mut self, now: BootNs) {
         self.open
@@ -127,6 +144,7 @@ mod tests {
             remote: tcp(addr),
             names: vec![own("api.test")],
             via: vec![],
+            target: None,
             judgement: judged(Verdict::Expected),
             first: true,
         }

@@ -1,27 +1,32 @@
-//! Names of remote addresses, as evidence: each with a source, an age, and whose query it was.
+//! Names of remote addresses, as evidence: each with a source, an age, and whose it is.
 //!
-//! In: DNS messages with the process that sent or received them. Out: for an address and a
-//! process, the names that may be meant, best first.
+//! In: DNS messages with the process that sent or received them, and what clients claim in their
+//! first bytes. Out: for an address and a process, the names that may be meant, best first;
+//! whether a claim contradicts what resolvers said.
 //!
-//! A name is learned only from an answer to a query that was seen leaving the same socket, and it
-//! is always the name that was *asked*: what aliases lead from it to the address does not matter.
-//! What a process learned is its own ([`NameSource::DnsOwn`]); others see the same entries as
-//! [`NameSource::DnsShared`]. There is no second copy that one process could overwrite for another.
+//! A name is *backed* by a trusted resolver's answer to a query that was seen leaving the same
+//! socket, and it is always the name that was asked: what aliases lead from it to the address does
+//! not matter. What a process learned is its own ([`NameSource::DnsOwn`]); others see the same
+//! entries as [`NameSource::DnsShared`]. There is no second copy that one process could overwrite
+//! for another. A *claimed* name is what a client says itself; it is kept apart, and others never
+//! see it. The rule that puts them in order is in docs/names.md.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use monitor_common::flow::ProcessKey;
 
-use self::queries::{Queries, addresses};
+use self::known::{Known, Learned};
+use self::queries::{Answered, Queries, addresses};
+use super::claim::By;
 use super::event::{BootNs, Direction, DnsMessage};
-use super::fair::{Entry, FairTable, Owner, Removed};
+use super::fair::Owner;
 use super::report::{DnsOutcome, Limit};
 use super::wire;
 use super::wire::dns::{self, Message};
 
+mod known;
 mod queries;
 #[cfg(test)]
 mod tests;
@@ -37,10 +42,6 @@ const NAME_KEEP_SECONDS_MAX: u64 = 60 * 60;
 /// a script may hand the address to another process.
 const GONE_KEEP_SECONDS: u64 = 5 * 60;
 
-/// Entries that a lookup of shared names looks at, newest first: more than one process can have
-/// for one address, so that it takes many of them to hide what the rest of the host learned.
-const SHARED_SCAN_MAX: usize = 256;
-
 /// One name of one address.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NameEvidence {
@@ -48,39 +49,53 @@ pub struct NameEvidence {
     pub name: Arc<str>,
     /// Where it comes from.
     pub source: NameSource,
+    /// When it was first learned.
+    pub first: BootNs,
     /// When it was last learned.
     pub learned: BootNs,
-    /// The process that asked.
+    /// The process that asked, or claims it.
     pub asked_by: ProcessKey,
 }
 
 /// Where a name comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NameSource {
-    /// A resolver's answer to this process's own query.
+    /// A trusted resolver's answer to this process's own query.
     DnsOwn,
-    /// A resolver's answer to another process of this host.
+    /// A trusted resolver's answer to another process of this host.
     DnsShared,
+    /// An answer that this host's resolver told of; whose question it was is not known.
+    Resolved,
+    /// An answer to this process's own query, of a resolver that nobody vouches for.
+    DnsUntrusted,
+    /// The client's TLS hello names it.
+    Sni,
+    /// The client's QUIC hello names it.
+    QuicSni,
+    /// The client's HTTP request names it.
+    HttpHost,
+    /// The client asks an HTTP proxy for it.
+    HttpConnect,
+    /// The client asks a SOCKS proxy for it.
+    Socks,
     /// The catalog lists the address itself.
     ManifestIp,
 }
 
 impl NameSource {
-    /// All sources.
-    pub const ALL: [NameSource; 3] = [
+    /// All sources, for metrics that must exist at zero.
+    pub const ALL: [NameSource; 10] = [
         NameSource::DnsOwn,
         NameSource::DnsShared,
+        NameSource::Resolved,
+        NameSource::DnsUntrusted,
+        NameSource::Sni,
+        NameSource::QuicSni,
+        NameSource::HttpHost,
+        NameSource::HttpConnect,
+        NameSource::Socks,
         NameSource::ManifestIp,
     ];
-
-    /// A resolver's answer, or a published network, ties the name to the address. Else the client
-    /// alone says so: that may explain or alarm, and never allows.
-    #[must_use]
-    pub fn is_backed(self) -> bool {
-        match self {
-            NameSource::DnsOwn | NameSource::DnsShared | NameSource::ManifestIp => true,
-        }
-    }
 
     /// Name in events and metrics.
     #[must_use]
@@ -88,7 +103,39 @@ impl NameSource {
         match self {
             NameSource::DnsOwn => "dns-own",
             NameSource::DnsShared => "dns-shared",
+            NameSource::Resolved => "resolved",
+            NameSource::DnsUntrusted => "dns-untrusted",
+            NameSource::Sni => "sni",
+            NameSource::QuicSni => "quic-sni",
+            NameSource::HttpHost => "http-host",
+            NameSource::HttpConnect => "http-connect",
+            NameSource::Socks => "socks",
             NameSource::ManifestIp => "manifest-ip",
+        }
+    }
+
+    /// Someone other than the process itself ties the name to the address. Only such a name can
+    /// make a flow expected.
+    #[must_use]
+    pub fn is_backed(self) -> bool {
+        matches!(
+            self,
+            NameSource::DnsOwn
+                | NameSource::DnsShared
+                | NameSource::Resolved
+                | NameSource::ManifestIp
+        )
+    }
+}
+
+impl From<By> for NameSource {
+    fn from(by: By) -> Self {
+        match by {
+            By::Unknown | By::Tls => NameSource::Sni,
+            By::Quic => NameSource::QuicSni,
+            By::Http => NameSource::HttpHost,
+            By::HttpConnect | By::HttpForward => NameSource::HttpConnect,
+            By::Socks => NameSource::Socks,
         }
     }
 }
@@ -120,10 +167,12 @@ impl NameLimits {
 }
 
 /// What became of a DNS message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// What became of it.
     pub outcome: DnsOutcome,
+    /// The name of a forged answer.
+    pub forged: Option<Arc<str>>,
     /// The bound that made it evict entries.
     pub limited: Option<Limit>,
     /// How many entries it evicted.
@@ -141,42 +190,35 @@ pub struct NameCounts {
     pub queries: usize,
 }
 
-/// The names that processes of this host learned from DNS.
+/// The names that processes of this host learned and claim.
 #[derive(Debug)]
 pub struct NameTable {
-    per_address: usize,
+    /// Whose answers back a name.
+    resolvers: Vec<SocketAddr>,
     /// Outstanding queries.
     queries: Queries,
-    /// What each process learned.
-    names: FairTable<NameKey, Learned>,
-    /// Where to find the names of an address that may be shared, by order of learning.
-    shared: BTreeMap<(IpAddr, u64), (Owner, Arc<str>)>,
-}
-
-/// A name of an address; the address is first, so that its names are neighbours.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct NameKey {
-    ip: IpAddr,
-    name: Arc<str>,
-}
-
-/// The circumstances in which a process learned a name.
-#[derive(Debug)]
-struct Learned {
-    learned: BootNs,
-    expires: BootNs,
-    asked_by: ProcessKey,
+    /// What resolvers said.
+    backed: Known,
+    /// What processes say themselves.
+    claimed: Known,
 }
 
 impl NameTable {
-    /// An empty table.
+    /// An empty table. Answers of `resolvers` back names.
     #[must_use]
-    pub fn new(limits: NameLimits) -> Self {
+    pub fn new(limits: NameLimits, resolvers: Vec<SocketAddr>) -> Self {
+        let NameLimits {
+            per_process,
+            per_address,
+            total,
+            queries,
+        } = limits;
         NameTable {
-            per_address: limits.per_address.max(1),
-            queries: Queries::new(limits.queries),
-            names: FairTable::new(limits.per_process, limits.total),
-            shared: BTreeMap::new(),
+            resolvers,
+            queries: Queries::new(queries),
+            backed: Known::new(per_process, per_address, total),
+            // Claims are of the flows at hand; resolvers' answers are of all that may come.
+            claimed: Known::new(per_process / 8, per_address, total / 4),
         }
     }
 
@@ -184,9 +226,11 @@ impl NameTable {
     ///
     /// A query is remembered until its answer. An answer is used once, if it matches an
     /// outstanding query of the same process: socket, id, name, type, class, and the resolver's
-    /// address and port. Every other answer, a second copy included, is
-    /// [`DnsOutcome::Unsolicited`] and leaves the query outstanding. So are queries that arrive
-    /// and answers that leave, which are those of a resolver on this host.
+    /// address and port. An answer to a question that this socket waits for, with another id or from
+    /// elsewhere, is [`DnsOutcome::Forged`]. Every other answer, a second copy included, is
+    /// [`DnsOutcome::Unsolicited`]; both leave the query outstanding. So are queries that arrive
+    /// and answers that leave, which are those of a resolver on this host. The answers of resolvers
+    /// that are not trusted are claims of who asked them: [`DnsOutcome::Untrusted`].
     pub fn observe(&mut self, message: &DnsMessage) -> Observed {
         let parsed = match dns::parse(&message.payload) {
             // All of it is there, so it is the message that lies about its length.
@@ -207,135 +251,187 @@ impl NameTable {
         }
     }
 
+    /// Takes what a process says of an address in a flow: `learned`, `asked_by`, `source` and name
+    /// of `claim`. Returns how many other claims had to go.
+    pub fn claim(&mut self, ip: IpAddr, claim: &NameEvidence) -> usize {
+        let known = Learned {
+            source: claim.source,
+            first: claim.learned,
+            learned: claim.learned,
+            expires: later(claim.learned, NAME_KEEP_SECONDS_MIN),
+            by: claim.asked_by,
+        };
+        self.claimed.learn(ip, &claim.name, known)
+    }
+
+    /// An answer that this host's resolver told of: nobody knows whose question it was.
+    pub fn resolved(&mut self, name: &Arc<str>, ip: IpAddr, time: BootNs) -> usize {
+        let known = Learned {
+            source: NameSource::Resolved,
+            first: time,
+            learned: time,
+            expires: later(time, NAME_KEEP_SECONDS_MIN),
+            by: ProcessKey::default(),
+        };
+        self.backed.learn(ip, name, known)
+    }
+
     /// Names of `ip` as this process may mean them, best first: what it asked for itself under any
-    /// of its programs, then what others asked for; the newest first in both. No name twice.
+    /// of its programs, then what others asked for, then what it claimed before; the newest first
+    /// in each. No name twice.
     ///
-    /// `ip` is canonical, as in an [`Endpoint`]. Of all entries the newest 256 are looked at.
+    /// `claim` is what the process says of the very flow in question. It goes first, with the
+    /// source that backs it for this address, if one does.
+    ///
+    /// `ip` is canonical, as in an [`Endpoint`](super::event::Endpoint). Of all entries the newest
+    /// 256 are looked at.
     #[must_use]
-    pub fn lookup(&self, process: ProcessKey, ip: IpAddr, now: BootNs) -> Vec<NameEvidence> {
+    pub fn lookup(
+        &self,
+        process: ProcessKey,
+        ip: IpAddr,
+        claim: Option<&NameEvidence>,
+        now: BootNs,
+    ) -> Vec<NameEvidence> {
         let owner = Owner::from(process);
-        let mut own: Vec<_> = self.names_at(owner, ip).collect();
-        own.sort_by_key(|(_, entry)| Reverse(entry.order));
+        let own = self.backed.own(owner, ip).into_iter();
+        let own = own.map(|(name, known)| (name, NameSource::DnsOwn, known));
         // This process's own entries are among them, but their names will be there already.
-        let newest = self
-            .shared
-            .range((ip, 0)..=(ip, u64::MAX))
-            .rev()
-            .take(SHARED_SCAN_MAX);
-        let shared = newest.filter_map(|(_, (owner, name))| {
-            let key = NameKey::new(ip, name);
-            Some((name, self.names.get(*owner, &key)?))
+        let shared = self.backed.shared(ip).map(|(name, known)| {
+            let source = match known.source {
+                NameSource::Resolved => NameSource::Resolved,
+                _ => NameSource::DnsShared,
+            };
+            (name, source, known)
         });
-        let own = own.into_iter().map(|found| (NameSource::DnsOwn, found));
-        let shared = shared.map(|found| (NameSource::DnsShared, found));
+        let claimed = self.claimed.own(owner, ip).into_iter();
+        let claimed = claimed.map(|(name, known)| (name, known.source, known));
         let mut seen = BTreeSet::new();
-        own.chain(shared)
-            .filter(|(_, (_, entry))| entry.value.expires > now)
-            .filter(|(_, (name, _))| seen.insert(*name))
-            .map(|(source, (name, entry))| NameEvidence {
+        let mut names: Vec<NameEvidence> = own
+            .chain(shared)
+            .chain(claimed)
+            .filter(|(_, _, known)| known.expires > now)
+            .filter(|(name, ..)| seen.insert(*name))
+            .map(|(name, source, known)| NameEvidence {
                 name: Arc::clone(name),
                 source,
-                learned: entry.value.learned,
-                asked_by: entry.value.asked_by,
+                first: known.first,
+                learned: known.learned,
+                asked_by: known.by,
             })
-            .collect()
+            .collect();
+        if let Some(claim) = claim {
+            let same = |name: &NameEvidence| name.name == claim.name;
+            let backed = |name: &NameEvidence| same(name) && name.source.is_backed();
+            if let Some(place) = names.iter().position(backed) {
+                names[..=place].rotate_right(1);
+            } else {
+                names.retain(|name| !same(name));
+                names.insert(0, claim.clone());
+            }
+        }
+        names
+    }
+
+    /// The backed name of `ip` that a claim of `name` contradicts, if it contradicts any: resolvers
+    /// know `name` at other addresses only, and this address under other names only.
+    ///
+    /// Nothing contradicts a name that no resolver was seen to know: its client may have asked one
+    /// that is not seen, and many sites share an address.
+    #[must_use]
+    pub fn contradicted(
+        &self,
+        process: ProcessKey,
+        ip: IpAddr,
+        name: &str,
+        now: BootNs,
+    ) -> Option<NameEvidence> {
+        let mut names = self.lookup(process, ip, None, now);
+        names.retain(|known| known.source.is_backed());
+        let is_backed_here = names.iter().any(|known| &*known.name == name);
+        if is_backed_here || !self.backed.knows(name) {
+            return None;
+        }
+        names.into_iter().next()
+    }
+
+    /// Whether the answers of a resolver back names.
+    #[must_use]
+    pub fn trusts(&self, resolver: SocketAddr) -> bool {
+        self.resolvers.contains(&resolver)
+    }
+
+    /// A flow to `ip` is open that is told under `name`: it lives on.
+    pub fn keep(&mut self, ip: IpAddr, name: &NameEvidence, now: BootNs) {
+        let table = if name.source.is_backed() {
+            &mut self.backed
+        } else {
+            &mut self.claimed
+        };
+        let expires = later(now, NAME_KEEP_SECONDS_MIN);
+        table.keep(name.asked_by.into(), ip, &name.name, expires);
     }
 
     /// A process ended: what it learned is kept for five minutes at most.
     pub fn process_gone(&mut self, process: ProcessKey, now: BootNs) {
         let latest = later(now, GONE_KEEP_SECONDS);
-        self.names.update(process.into(), |known| {
-            known.expires = known.expires.min(latest)
-        });
+        self.backed.gone(process.into(), latest);
+        self.claimed.gone(process.into(), latest);
     }
 
     /// Drops what has expired. Looks at every entry: call it every few seconds, not per event.
     pub fn sweep(&mut self, now: BootNs) {
         self.queries.sweep(now);
-        for removed in self.names.prune(|known| known.expires <= now) {
-            self.unshare(&removed);
-        }
+        self.backed.sweep(now);
+        self.claimed.sweep(now);
     }
 
     /// Sizes, what has expired but was not swept included.
     #[must_use]
     pub fn counts(&self) -> NameCounts {
         NameCounts {
-            names: self.names.len(),
-            processes: self.names.owners(),
+            names: self.backed.len() + self.claimed.len(),
+            processes: self.backed.owners().max(self.claimed.owners()),
             queries: self.queries.len(),
         }
     }
 
     fn learn(&mut self, message: &DnsMessage, answer: &Message) -> Observed {
-        if !self.queries.answered(message, answer) {
-            return Observed::unlimited(DnsOutcome::Unsolicited);
+        match self.queries.answered(message, answer) {
+            Answered::Asked => {}
+            Answered::Unsolicited => return Observed::unlimited(DnsOutcome::Unsolicited),
+            Answered::Forged => {
+                return Observed {
+                    forged: Some(answer.question.name.clone().into()),
+                    ..Observed::unlimited(DnsOutcome::Forged)
+                };
+            }
         }
-        let name = Arc::from(answer.question.name.clone());
-        let learn_one = |(ip, ttl)| self.learn_one(message, ip, &name, ttl);
-        let evicted = addresses(answer).into_iter().map(learn_one).sum();
-        let outcome = if answer.name_invalid {
-            DnsOutcome::NameInvalid
+        let trusted = self.trusts(message.resolver.addr);
+        let (table, source) = if trusted {
+            (&mut self.backed, NameSource::DnsOwn)
         } else {
-            DnsOutcome::Answer
+            (&mut self.claimed, NameSource::DnsUntrusted)
+        };
+        let name = Arc::from(answer.question.name.clone());
+        let mut evicted = 0;
+        for (ip, ttl) in addresses(answer) {
+            let keep = u64::from(ttl).clamp(NAME_KEEP_SECONDS_MIN, NAME_KEEP_SECONDS_MAX);
+            let known = Learned {
+                source,
+                first: message.time,
+                learned: message.time,
+                expires: later(message.time, keep),
+                by: message.process,
+            };
+            evicted += table.learn(ip, &name, known);
+        }
+        let outcome = match (answer.name_invalid, trusted) {
+            (true, _) => DnsOutcome::NameInvalid,
+            (false, true) => DnsOutcome::Answer,
+            (false, false) => DnsOutcome::Untrusted,
         };
         Observed::new(outcome, Limit::Names, evicted)
-    }
-
-    /// Ties a name to an address for the process that asked; returns how many entries had to go.
-    fn learn_one(&mut self, message: &DnsMessage, ip: IpAddr, name: &Arc<str>, ttl: u32) -> usize {
-        let owner = Owner::from(message.process);
-        let keep = u64::from(ttl).clamp(NAME_KEEP_SECONDS_MIN, NAME_KEEP_SECONDS_MAX);
-        let mut known = Learned {
-            learned: message.time,
-            expires: later(message.time, keep),
-            asked_by: message.process,
-        };
-        let key = NameKey::new(ip, name);
-        let mut evicted = Vec::new();
-        if let Some(before) = self.names.remove(owner, &key) {
-            known.expires = known.expires.max(before.entry.value.expires);
-            self.unshare(&before);
-        } else {
-            evicted.extend(self.make_room_at(owner, ip));
-        }
-        let (order, displaced) = self.names.insert(owner, key, known);
-        evicted.extend(displaced);
-        for removed in &evicted {
-            self.unshare(removed);
-        }
-        if may_be_shared(ip) {
-            self.shared.insert((ip, order), (owner, Arc::clone(name)));
-        }
-        evicted.len()
-    }
-
-    /// Takes out the owner's oldest name of an address that has as many as it may have.
-    fn make_room_at(&mut self, owner: Owner, ip: IpAddr) -> Option<Removed<NameKey, Learned>> {
-        if self.names_at(owner, ip).count() < self.per_address {
-            return None;
-        }
-        let (name, _) = self
-            .names_at(owner, ip)
-            .min_by_key(|(_, entry)| entry.order)?;
-        let key = NameKey::new(ip, name);
-        self.names.remove(owner, &key)
-    }
-
-    fn names_at(
-        &self,
-        owner: Owner,
-        ip: IpAddr,
-    ) -> impl Iterator<Item = (&Arc<str>, &Entry<Learned>)> {
-        let first = NameKey::new(ip, &Arc::default());
-        let from_first = self.names.range(owner, first);
-        from_first
-            .take_while(move |(key, _)| key.ip == ip)
-            .map(|(key, entry)| (&key.name, entry))
-    }
-
-    fn unshare(&mut self, removed: &Removed<NameKey, Learned>) {
-        self.shared.remove(&(removed.key.ip, removed.entry.order));
     }
 }
 
@@ -343,6 +439,7 @@ impl Observed {
     fn new(outcome: DnsOutcome, limit: Limit, evicted: usize) -> Self {
         Observed {
             outcome,
+            forged: None,
             limited: (evicted > 0).then_some(limit),
             evicted,
         }
@@ -351,30 +448,11 @@ impl Observed {
     fn unlimited(outcome: DnsOutcome) -> Self {
         Observed {
             outcome,
+            forged: None,
             limited: None,
             evicted: 0,
         }
     }
-}
-
-impl NameKey {
-    fn new(ip: IpAddr, name: &Arc<str>) -> Self {
-        NameKey {
-            ip,
-            name: Arc::clone(name),
-        }
-    }
-}
-
-/// Whether a name of this address means anything to other processes. Loopback, unspecified and
-/// link-local addresses mean something else in every network namespace or on every link, and a
-/// name that anybody may give them must not explain other processes' local connections.
-fn may_be_shared(ip: IpAddr) -> bool {
-    let link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    !(ip.is_loopback() || ip.is_unspecified() || link_local)
 }
 
 fn later(time: BootNs, seconds: u64) -> BootNs {

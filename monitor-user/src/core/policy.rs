@@ -56,12 +56,17 @@ pub struct FlowFacts<'a> {
     pub exact: bool,
     /// To whom.
     pub remote: Endpoint,
-    /// The remote is port 53 of a resolver that this host is configured to use.
+    /// The remote is a resolver that this host is configured to use.
     pub to_resolver: bool,
     /// The remote connected to the process, not the process to it.
     pub served: bool,
     /// What the remote is called, by [`meant_first`].
     pub name: Option<&'a NameEvidence>,
+    /// Another name that the process itself resolved to the remote, where what it says of the flow
+    /// is none of those: the worse of both counts.
+    pub also: Option<&'a NameEvidence>,
+    /// `name` is whom a proxy is asked for that the operator vouches for.
+    pub vouched: bool,
     /// Seconds since 1970 began in UTC.
     pub wall_seconds: i64,
 }
@@ -248,6 +253,21 @@ impl Policy {
     /// What a flow means.
     #[must_use]
     pub fn judge_flow(&self, catalog: &Catalog, flow: &FlowFacts<'_>) -> Judgement {
+        let judgement = self.judge_name(catalog, flow);
+        let Some(also) = flow.also else {
+            return judgement;
+        };
+        let name = Some(also);
+        let other = self.judge_name(catalog, &FlowFacts { name, ..*flow });
+        if other.verdict.is_worse_than(judgement.verdict) {
+            other
+        } else {
+            judgement
+        }
+    }
+
+    /// What a flow means under its one name.
+    fn judge_name(&self, catalog: &Catalog, flow: &FlowFacts<'_>) -> Judgement {
         let known = Known::of(catalog, flow);
         let Some(assessment) = self.assess(catalog, flow, &known) else {
             return self.not_judged.clone();

@@ -3,6 +3,7 @@
 //! In: built by the collector. Out: read by metrics and sinks, which translate and never decide.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use monitor_common::flow::{FlowCounters, ProcessKey};
 
 use super::alert::Alert;
 use super::attribute::{Attribution, Role};
+use super::claim::Claim;
 use super::coverage::Gap;
 use super::event::{
     BootNs, CgroupId, Endpoint, ExeFile, Hook, KernelCounters, Outcome, SocketCookie, SocketKind,
@@ -46,6 +48,8 @@ pub enum Effect {
     Limited(Limit),
     /// A DNS message was used, or not: the `outcome` label of `telltale_dns_messages_total`.
     Dns(DnsOutcome),
+    /// A client said whom it speaks to, or did not.
+    Claimed(Box<Claim>),
 }
 
 /// What the core would like to know of the host before it looks at an event. The answer is an
@@ -208,12 +212,33 @@ pub struct FlowReport {
     pub names: Vec<NameEvidence>,
     /// Processes of this host that are connected to this one, so that it may act for them.
     pub via: Vec<Arc<ProcessView>>,
+    /// Whom the client asks a proxy for, which the remote then is.
+    pub target: Option<ProxyTarget>,
     /// What the policy says.
     pub judgement: Judgement,
     /// First time this image goes to this remote.
     pub first: bool,
     /// The event log's scope covers it.
     pub logged: bool,
+}
+
+/// Whom a client asks a proxy for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyTarget {
+    /// Canonical name, or address.
+    pub host: Arc<str>,
+    /// The port, if one is given.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for ProxyTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) if self.host.contains(':') => write!(f, "[{}]:{port}", self.host),
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(&self.host),
+        }
+    }
 }
 
 impl FlowReport {
@@ -410,6 +435,10 @@ pub enum Limit {
     Scripts,
     /// The table of what was told of processes is full: some of it is told, or counted, twice.
     Told,
+    /// The table of what clients claim is full, for one process or in all.
+    Claims,
+    /// So many flows wait for their names that this one is told at once.
+    Waiting,
     /// The table of who is whose client on this host is full: some flows lack their `via`.
     Clients,
     /// The table of cgroups is full: some are looked for again.
@@ -429,6 +458,8 @@ impl Limit {
             Limit::Watched => "watched",
             Limit::Scripts => "scripts",
             Limit::Told => "told",
+            Limit::Claims => "claims",
+            Limit::Waiting => "waiting",
             Limit::Clients => "clients",
             Limit::Places => "places",
         }
@@ -442,6 +473,10 @@ pub enum DnsOutcome {
     Query,
     /// An answer that matched a query: names were learned, or it held none.
     Answer,
+    /// The same, of a resolver that nobody vouches for: what it says is its client's claim.
+    Untrusted,
+    /// An answer to an outstanding question that who was asked did not send: ignored.
+    Forged,
     /// An answer that matched no outstanding query: ignored.
     Unsolicited,
     /// Not a DNS message.
@@ -457,6 +492,8 @@ impl DnsOutcome {
         match self {
             DnsOutcome::Query => "query",
             DnsOutcome::Answer => "answer",
+            DnsOutcome::Untrusted => "untrusted",
+            DnsOutcome::Forged => "forged",
             DnsOutcome::Unsolicited => "unsolicited",
             DnsOutcome::Malformed => "malformed",
             DnsOutcome::NameInvalid => "name_invalid",

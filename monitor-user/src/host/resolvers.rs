@@ -1,14 +1,20 @@
 //! The DNS resolvers that this host's programs are told to ask.
 //!
-//! In: `/etc/resolv.conf`. Out: addresses. Traffic to them is the host's own, whoever asks; the
+//! In: `/etc/resolv.conf`, and systemd-resolved's own. Out: addresses. Traffic to them is the host's own, whoever asks; the
 //! monitor itself never asks them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{HostError, HostRoot};
 
 /// Resolvers kept. glibc and musl ask 3 at most; other resolver libraries ask more.
 pub const RESOLVERS_MAX: usize = 16;
+
+/// Where the resolvers are asked.
+const PORT: u16 = 53;
+
+/// What programs are told, and whom systemd-resolved asks behind its stub.
+const FILES: [&str; 2] = ["etc/resolv.conf", "run/systemd/resolve/resolv.conf"];
 
 /// Longest `resolv.conf`: far above what any resolver library reads.
 const RESOLV_CONF_BYTES_MAX: usize = 64 << 10;
@@ -17,18 +23,20 @@ impl HostRoot {
     /// Addresses of the `nameserver` lines, in order, without repetitions, at most
     /// [`RESOLVERS_MAX`]; more are warned of in the log. Scopes (`%eth0`) are left out.
     ///
-    /// Empty if the file is absent or names none: the library then asks this host itself.
+    /// Empty if the files are absent or name none: the library then asks this host itself.
     ///
     /// # Errors
     ///
-    /// [`HostError`] if the file is there but cannot be read.
-    pub fn resolvers(&self) -> Result<Vec<IpAddr>, HostError> {
-        let content = match self.read("etc/resolv.conf", RESOLV_CONF_BYTES_MAX) {
-            Ok(content) => content,
-            Err(error) if error.is_absent() => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut resolvers = parse(&String::from_utf8_lossy(&content));
+    /// [`HostError`] if a file is there but cannot be read.
+    pub fn resolvers(&self) -> Result<Vec<SocketAddr>, HostError> {
+        let mut resolvers = Vec::new();
+        for file in FILES {
+            match self.read(file, RESOLV_CONF_BYTES_MAX) {
+                Ok(content) => parse(&String::from_utf8_lossy(&content), &mut resolvers),
+                Err(error) if error.is_absent() => {}
+                Err(error) => return Err(error),
+            }
+        }
         if resolvers.len() > RESOLVERS_MAX {
             tracing::warn!(
                 found = resolvers.len(),
@@ -42,8 +50,7 @@ impl HostRoot {
 }
 
 /// See resolv.conf(5): one keyword per line, comments start with `#` or `;`.
-fn parse(content: &str) -> Vec<IpAddr> {
-    let mut resolvers = Vec::new();
+fn parse(content: &str, resolvers: &mut Vec<SocketAddr>) {
     for line in content.lines() {
         let mut words = line.split_whitespace();
         let (Some("nameserver"), Some(address)) = (words.next(), words.next()) else {
@@ -55,12 +62,11 @@ fn parse(content: &str) -> Vec<IpAddr> {
         let Ok(address) = address.parse::<IpAddr>() else {
             continue;
         };
-        let address = address.to_canonical();
+        let address = SocketAddr::new(address.to_canonical(), PORT);
         if !resolvers.contains(&address) {
             resolvers.push(address);
         }
     }
-    resolvers
 }
 
 #[cfg(test)]
@@ -71,10 +77,8 @@ mod tests {
     #[track_caller]
     fn check(content: &str, expect: &[&str]) {
         let (_folder, root) = root(&[("etc/resolv.conf", content.as_bytes())]);
-        let expect: Vec<IpAddr> = expect
-            .iter()
-            .map(|address| address.parse().unwrap())
-            .collect();
+        let address = |address: &&str| SocketAddr::new(address.parse().unwrap(), PORT);
+        let expect: Vec<_> = expect.iter().map(address).collect();
         assert_eq!(root.resolvers().unwrap(), expect);
     }
 
@@ -85,6 +89,19 @@ mod tests {
              options edns0\n",
             &["192.0.2.53", "2001:db8::53"],
         );
+    }
+
+    #[test]
+    fn those_behind_a_stub_count_too() {
+        let (_folder, root) = root(&[
+            ("etc/resolv.conf", b"nameserver 127.0.0.53\n"),
+            (
+                "run/systemd/resolve/resolv.conf",
+                b"nameserver 127.0.0.53\nnameserver 192.0.2.53\n",
+            ),
+        ]);
+        let expect = ["127.0.0.53:53", "192.0.2.53:53"].map(|at| at.parse().unwrap());
+        assert_eq!(root.resolvers().unwrap(), expect);
     }
 
     #[test]
@@ -108,7 +125,7 @@ mod tests {
             &[],
         );
         let (_folder, bare) = root(&[]);
-        assert_eq!(bare.resolvers().unwrap(), Vec::<IpAddr>::new());
+        assert_eq!(bare.resolvers().unwrap(), Vec::<SocketAddr>::new());
     }
 
     #[test]

@@ -124,6 +124,7 @@ mod tests {
         let evidence = NameEvidence {
             name: Arc::from(name),
             source: NameSource::DnsOwn,
+            first: BootNs(0),
             learned: BootNs(0),
             asked_by: opened.process.key,
         };

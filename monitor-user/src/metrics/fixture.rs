@@ -9,6 +9,7 @@ use super::encode::Format;
 use super::outputs::{EventLogStats, SinkStats};
 use super::{BuildInfo, Metrics};
 use crate::core::attribute::Role;
+use crate::core::claim::Claim;
 use crate::core::coverage::Gap;
 use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome, Protocol, SocketKind};
 use crate::core::report::{
@@ -106,6 +107,7 @@ pub fn everything() -> Metrics {
         fixture::resumed(),
         Effect::Limited(Limit::Flows),
         Effect::Dns(DnsOutcome::Answer),
+        Effect::Claimed(Box::new(Claim::NotRecognised)),
     ];
     effects
         .iter()

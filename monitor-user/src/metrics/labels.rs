@@ -27,16 +27,19 @@ pub const ACTIVE_TABLE: &str = "active_connections";
 pub const RUNNING_TABLE: &str = "running_processes";
 
 /// Purposes that the catalog knows.
-pub const PURPOSES: [&str; 15] = [
+pub const PURPOSES: [&str; 18] = [
     "api",
     "assets",
     "auth",
     "device-fingerprint",
+    "dns",
     "docs",
     "encrypted-dns",
     "error-reporting",
     "extensions-marketplace",
     "feature-flags",
+    "geolocation-probe",
+    "loopback",
     "mcp",
     "model-download",
     "other",
@@ -55,7 +58,7 @@ pub const DECODE_ERRORS: [&str; 4] = [
     "unknown_value",
 ];
 /// All bounds of the collector.
-pub const LIMITS: [Limit; 10] = [
+pub const LIMITS: [Limit; 12] = [
     Limit::Processes,
     Limit::Flows,
     Limit::Names,
@@ -66,11 +69,15 @@ pub const LIMITS: [Limit; 10] = [
     Limit::Told,
     Limit::Clients,
     Limit::Places,
+    Limit::Claims,
+    Limit::Waiting,
 ];
 /// All outcomes of DNS messages.
-pub const DNS_OUTCOMES: [DnsOutcome; 5] = [
+pub const DNS_OUTCOMES: [DnsOutcome; 7] = [
     DnsOutcome::Query,
     DnsOutcome::Answer,
+    DnsOutcome::Untrusted,
+    DnsOutcome::Forged,
     DnsOutcome::Unsolicited,
     DnsOutcome::Malformed,
     DnsOutcome::NameInvalid,
@@ -113,7 +120,7 @@ pub const RULE: Label = Label::new(
     "rule",
     "ids of the policy's rules, `unexpected-endpoint`, `raw-socket`, `packet-socket`, \
              `vsock-socket`, `fileless-exec`, `tool-advisory`, `dst-mismatch`, `flow-flood`, `coverage-lost`, `hook-lost`, \
-             `policy-exception-expired`, `other`",
+             `policy-exception-expired`, `name-conflict`, `proxy-bypass`, `other`",
 );
 /// Rule of the policy.
 pub const POLICY_RULE: Label = Label::new("rule", "ids of the first 256 rules, `other`");
@@ -131,11 +138,35 @@ pub const SEVERITY: Label = Label::new("severity", "`info`, `warning`, `critical
 /// What became of a DNS message.
 pub const DNS_OUTCOME: Label = Label::new(
     "outcome",
-    "`query`, `answer`, `unsolicited`, `malformed`, `name_invalid`",
+    "`query`, `answer`, `untrusted`, `forged`, `unsolicited`, `malformed`, `name_invalid`",
 );
 /// Where a name comes from.
-pub const NAME_SOURCE: Label =
-    Label::new("source", "`dns-own`, `dns-shared`, `manifest-ip`, `none`");
+pub const NAME_SOURCE: Label = Label::new(
+    "source",
+    "`dns-own`, `dns-shared`, `resolved`, `dns-untrusted`, `sni`, `quic-sni`, `http-host`, \
+             `http-connect`, `socks`, `manifest-ip`, `none`",
+);
+/// Protocol in which a client gives a name.
+pub const CLAIM_PROTOCOL: Label = Label::new(
+    "protocol",
+    "`unknown`, `tls`, `quic`, `http`, `http-connect`, `http-forward`, `socks`",
+);
+/// What was found in the first bytes of a flow.
+pub const CLAIM_OUTCOME: Label = Label::new(
+    "outcome",
+    "`named`, `unnamed`, `not_recognised`, `contradicted`, `incomplete`, `invalid`, `evicted`",
+);
+/// Why a client did not get to a name.
+pub const INCOMPLETE_REASON: Label = Label::new(
+    "reason",
+    "`timed-out`, `ended`, `too-long`, `malformed`, `unsupported`, `unknown-version`, \
+             `undecryptable`",
+);
+/// What is wrong with a name.
+pub const INVALID_REASON: Label = Label::new(
+    "reason",
+    "`empty`, `length`, `character`, `not-ascii`, `address`, `several`, `port`",
+);
 /// Row of the kernel's books.
 pub const HOOK: Label = Label::new(
     "hook",
@@ -186,7 +217,7 @@ pub const DECODE_REASON: Label = Label::new(
 pub const LIMITED_TABLE: Label = Label::new(
     "table",
     "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `scripts`, `told`, `clients`, \
-             `places`, `active_connections`, `running_processes`",
+             `places`, `claims`, `waiting`, `active_connections`, `running_processes`",
 );
 /// Values of [`FACT_OUTCOME`].
 pub const FACT_OUTCOMES: [&str; 4] = ["found", "none", "malformed", "skipped"];
@@ -228,8 +259,11 @@ mod tests {
 
     use super::*;
     use crate::core::alert;
+    use crate::core::claim;
     use crate::core::event::SocketKind;
+    use crate::core::names::NameSource;
     use crate::core::policy::judgement::Verdict;
+    use crate::core::wire::found::Incomplete;
     use crate::metrics::outputs::WebRefusal;
 
     #[track_caller]
@@ -269,6 +303,9 @@ mod tests {
         check(DNS_OUTCOME, &DNS_OUTCOMES.map(DnsOutcome::name));
         check(DECODE_REASON, &DECODE_ERRORS);
         check(SURPRISE, &[&SURPRISES[..], &[OTHER]].concat());
+        let sources = NameSource::ALL.map(NameSource::name);
+        check(NAME_SOURCE, &[&sources[..], &[NONE]].concat());
+        check(INCOMPLETE_REASON, &claim::INCOMPLETES.map(Incomplete::name));
         check(WEB_REFUSAL, &WebRefusal::ALL.map(WebRefusal::name));
         check(FACT_OUTCOME, &FACT_OUTCOMES);
         let tables = LIMITS.map(Limit::name);

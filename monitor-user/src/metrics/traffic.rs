@@ -9,9 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use super::define::{Counter, Definer, Gauge, Histogram};
 use super::exemplars::Exemplar;
 use super::labels::*;
+use crate::core::claim::{By, Claim, INCOMPLETES, INVALIDS};
 use crate::core::event::{Outcome, Protocol, SocketCookie};
+use crate::core::names::NameSource;
 use crate::core::policy::judgement::Judgement;
 use crate::core::report::{FlowEnd, FlowReport};
+use crate::core::wire::NameInvalid;
 
 /// Connections of tools that are counted as open at one time: as many as the kernel side counts.
 /// Beyond it the gauge is too low, and the bound is counted.
@@ -225,6 +228,9 @@ impl Traffic {
 pub(super) struct Names {
     pub(super) dns_messages: Counter<1>,
     pub(super) flow_names: Counter<1>,
+    claims: Counter<2>,
+    incomplete: Counter<1>,
+    invalid: Counter<1>,
 }
 
 impl Names {
@@ -241,11 +247,67 @@ impl Names {
                 "Flows opened, by where the best name of the remote came from.",
                 [NAME_SOURCE],
             )?,
+            claims: define.counter(
+                "telltale_name_claims_total",
+                "Flows whose first bytes were looked at for the name that their client gives, by \
+                 protocol and by what was found. A flow through a proxy may count twice.",
+                [CLAIM_PROTOCOL, CLAIM_OUTCOME],
+            )?,
+            incomplete: define.counter(
+                "telltale_name_incomplete_total",
+                "Clients that began a protocol and did not get to a name, by why.",
+                [INCOMPLETE_REASON],
+            )?,
+            invalid: define.counter(
+                "telltale_name_invalid_total",
+                "Names given by clients that are no host names, by what is wrong with them.",
+                [INVALID_REASON],
+            )?,
         };
+        for why in INCOMPLETES {
+            names.incomplete.add([why.name()], 0);
+        }
+        for why in INVALIDS {
+            names.invalid.add([invalid_name(why)], 0);
+        }
+        for source in NameSource::ALL {
+            names.flow_names.add([source.name()], 0);
+        }
         for outcome in DNS_OUTCOMES {
             names.dns_messages.add([outcome.name()], 0);
         }
         Ok(names)
+    }
+
+    pub(super) fn claimed(&self, claim: &Claim) {
+        let (by, outcome) = match claim {
+            Claim::Named(named) => (named.by, "named"),
+            Claim::Unnamed(by) => (*by, "unnamed"),
+            Claim::NotRecognised => (By::Unknown, "not_recognised"),
+            Claim::Contradicted => (By::Unknown, "contradicted"),
+            Claim::Evicted => (By::Unknown, "evicted"),
+            Claim::Incomplete(by, why) => {
+                self.incomplete.increment([why.name()]);
+                (*by, "incomplete")
+            }
+            Claim::Invalid(by, why) => {
+                self.invalid.increment([invalid_name(*why)]);
+                (*by, "invalid")
+            }
+        };
+        self.claims.increment([by.name(), outcome]);
+    }
+}
+
+fn invalid_name(why: NameInvalid) -> &'static str {
+    match why {
+        NameInvalid::Empty => "empty",
+        NameInvalid::Length => "length",
+        NameInvalid::Character => "character",
+        NameInvalid::NotAscii => "not-ascii",
+        NameInvalid::Address => "address",
+        NameInvalid::Several => "several",
+        NameInvalid::Port => "port",
     }
 }
 

@@ -204,6 +204,9 @@ struct Telltale<'a> {
     name: Option<NameFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flow: Option<FlowFields<'a>>,
+    /// Whom the process asks a proxy for, which the destination is: host and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxied: Option<String>,
     /// For whom the process may act: who is connected to it on this host.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     via: Vec<ClientFields<'a>>,

@@ -179,6 +179,7 @@ pub fn report(process: ProcessView, action: FlowAction) -> FlowReport {
     let name = |name: &str, source| NameEvidence {
         name: name.into(),
         source,
+        first: BootNs(2_500_000_000),
         learned: BootNs(2_500_000_000),
         asked_by: process.key,
     };
@@ -191,6 +192,7 @@ pub fn report(process: ProcessView, action: FlowAction) -> FlowReport {
             name("edge.example.net", NameSource::DnsShared),
         ],
         via: vec![],
+        target: None,
         process: Arc::new(process),
         remote: remote("192.0.2.10:443", Protocol::Tcp),
         cookie: SocketCookie(77),

@@ -4,7 +4,8 @@
 //! same, as an iterator. The file is NDJSON, so that a case can be trimmed by hand and a diff reads:
 //!
 //! ```text
-//! {"telltale_recording":1,"abi":4,"boot_id":"…","host":"…","wall_offset_ns":…,"started_ns":…}
+//! {"telltale_recording":1,"abi":4,"boot_id":"…","host":"…","wall_offset_ns":…,"started_ns":…,
+//!  "resolvers":["192.0.2.53:53"]}
 //! {"now_ns":1200,"hex":"0a00…"}     one raw record of `monitor_common::record`
 //! {"now_ns":1300,"tick":true}       a sweep: the collector's own clockwork ran
 //! {"now_ns":1400,"end":true}        the run ended in order
@@ -16,6 +17,7 @@
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -52,12 +54,21 @@ pub struct Header {
     pub wall_offset_ns: i64,
     /// When the recording started, ns of `CLOCK_BOOTTIME`.
     pub started_ns: u64,
+    /// The resolvers whose answers backed names.
+    #[serde(default)]
+    pub resolvers: Vec<SocketAddr>,
 }
 
 impl Header {
     /// Header of a recording that this build makes.
     #[must_use]
-    pub fn new(boot_id: String, host: String, wall_offset_ns: i64, started: BootNs) -> Self {
+    pub fn new(
+        boot_id: String,
+        host: String,
+        wall_offset_ns: i64,
+        started: BootNs,
+        resolvers: Vec<SocketAddr>,
+    ) -> Self {
         Header {
             format: FORMAT_VERSION,
             abi: ABI_VERSION,
@@ -65,6 +76,7 @@ impl Header {
             host,
             wall_offset_ns,
             started_ns: started.0,
+            resolvers,
         }
     }
 }
@@ -583,6 +595,7 @@ mod tests {
             "build-07".to_owned(),
             1_700_000_000_000_000_000,
             BootNs(5),
+            vec!["192.0.2.53:53".parse().unwrap()],
         )
     }
 
@@ -639,7 +652,8 @@ mod tests {
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             "{\"telltale_recording\":1,\"abi\":4,\"boot_id\":\"boot\",\"host\":\"build-07\",\
-             \"wall_offset_ns\":1700000000000000000,\"started_ns\":5}\n\
+             \"wall_offset_ns\":1700000000000000000,\"started_ns\":5,\
+             \"resolvers\":[\"192.0.2.53:53\"]}\n\
              {\"now_ns\":1200,\"hex\":\"0a00ff\"}\n\
              {\"now_ns\":1300,\"tick\":true}\n\
              {\"now_ns\":1400,\"end\":true}\n"

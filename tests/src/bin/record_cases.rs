@@ -18,10 +18,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use monitor_tests::program::{self, Program};
-use monitor_tests::scene::{SERVER_V4, Scene};
+use monitor_tests::scene::{SERVER_V4, SERVER_V6, Scene};
 use monitor_tests::telltale::recording;
 use monitor_tests::trim::{SHELL, trim};
 
+/// What quinn says first, in two datagrams: a name in a hello with a post-quantum key share.
+const QUIC: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../fuzz/corpus/quic/quinn-post-quantum"
+);
 /// Where the cases are.
 const CASES_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/replay/cases");
 
@@ -36,7 +41,7 @@ struct Case {
     job: &'static str,
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 18] = [
     Case {
         name: "claude-native-expected",
         config: "",
@@ -136,6 +141,62 @@ const CASES: [Case; 12] = [
         prepare: claude,
         // Nobody keeps the alert alive in a replay, whatever else this host does.
         job: "$HOME/.local/share/claude/versions/2.1.328 number 1\nsleep 4",
+    },
+    Case {
+        name: "sni-only",
+        config: "",
+        prepare: claude,
+        job: "$HOME/.local/share/claude/versions/2.1.328 run curl -sk -m 1 \
+              --resolve api.anthropic.com:443:203.0.113.10 https://api.anthropic.com/ || true",
+    },
+    Case {
+        name: "encrypted-dns-client",
+        config: "",
+        prepare: claude,
+        job: "$HOME/.local/share/claude/versions/2.1.328 run curl -sk -m 1 \
+              --resolve dns.alidns.com:443:203.0.113.10 https://dns.alidns.com/dns-query || true",
+    },
+    Case {
+        name: "false-sni",
+        config: "",
+        prepare: |scene| {
+            claude(scene);
+            scene.dns.answer("api.anthropic.com", &[SERVER_V6]);
+        },
+        job: "$HOME/.local/share/claude/versions/2.1.328 connect api.anthropic.com:443 \
+              connect paste.example:443 run curl -sk -m 1 \
+              --resolve api.anthropic.com:443:203.0.113.10 https://api.anthropic.com/ || true",
+    },
+    Case {
+        name: "shared-address",
+        config: "",
+        prepare: |scene| {
+            claude(scene);
+            let _ = Program::native(scene.dir(), "bin/other");
+        },
+        job: "$HOME/bin/other connect paste.example:443\n\
+              $HOME/.local/share/claude/versions/2.1.328 connect api.anthropic.com:443 run curl -sk \
+              -m 1 --resolve code.example:443:203.0.113.10 https://code.example/ || true",
+    },
+    Case {
+        name: "proxy-connect",
+        config: "[proxy]\nmandatory = [\"203.0.113.10:443\"]\n",
+        prepare: claude,
+        job: "C=$HOME/.local/share/claude/versions/2.1.328\n\
+              $C run curl -sk -m 1 -x http://203.0.113.10:443 https://api.anthropic.com/ || true\n\
+              $C connect [2001:db8::10]:443",
+    },
+    Case {
+        name: "quic-sni",
+        config: "",
+        prepare: |scene| {
+            claude(scene);
+            fs::copy(QUIC, scene.dir().join("quic")).expect("recorded datagrams");
+        },
+        job: "$HOME/.local/share/claude/versions/2.1.328 run bash -c '\
+              exec 3<>/dev/udp/203.0.113.10/443\n\
+              tail -c +3 $HOME/quic | head -c 1200 >&3\n\
+              tail -c +1205 $HOME/quic >&3 || tail -c +1205 $HOME/quic >&3; true'",
     },
 ];
 

@@ -112,7 +112,7 @@ pub const CORE_ORDER: [&[&str]; 9] = [
     &["claim", "fair"],
     &["event"],
     &[
-        "names", "catalog", "clients", "coverage", "told", "sample", "place", "job",
+        "names", "catalog", "clients", "coverage", "told", "sample", "waiting", "place", "job",
     ],
     &["attribute"],
     &["process", "policy"],

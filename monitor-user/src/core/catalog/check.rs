@@ -303,7 +303,7 @@ confidence = "guess"
         check(
             "\"api\"",
             "\"inference\"",
-            "tools/t.toml:19:11: endpoint.purpose: `inference` is no purpose; use one of: api, auth, mcp, web-search, model-download, update, extensions-marketplace, assets, docs, feature-flags, telemetry, error-reporting, device-fingerprint, encrypted-dns, other",
+            "tools/t.toml:19:11: endpoint.purpose: `inference` is no purpose; use one of: api, auth, mcp, web-search, model-download, update, extensions-marketplace, assets, docs, feature-flags, telemetry, error-reporting, device-fingerprint, encrypted-dns, geolocation-probe, other",
         );
     }
 
@@ -420,7 +420,7 @@ confidence = "guess"
         assert_eq!(
             wrong(&files),
             "tools/t.toml:5:16: jurisdiction: `UK` is no ISO 3166 alpha-2 code; use one such as `US` or `CN`, or `XX` if unknown\n\
-             tools/t.toml:19:11: endpoint.purpose: `inference` is no purpose; use one of: api, auth, mcp, web-search, model-download, update, extensions-marketplace, assets, docs, feature-flags, telemetry, error-reporting, device-fingerprint, encrypted-dns, other\n\
+             tools/t.toml:19:11: endpoint.purpose: `inference` is no purpose; use one of: api, auth, mcp, web-search, model-download, update, extensions-marketplace, assets, docs, feature-flags, telemetry, error-reporting, device-fingerprint, encrypted-dns, geolocation-probe, other\n\
              services/s.toml:1:9: class: invalid type: integer `1`, expected a string"
         );
     }

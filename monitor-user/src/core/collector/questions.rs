@@ -99,7 +99,7 @@ impl Collector {
             return None;
         }
         let view = Arc::clone(view);
-        let flow = self.judge(event.process, view, event.remote, false, event.time);
+        let flow = self.judge(event.process, view, event.remote, false, None, event.time);
         if flow.judgement.verdict == Verdict::NotJudged {
             return None;
         }

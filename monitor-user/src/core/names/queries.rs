@@ -16,6 +16,18 @@ use crate::core::wire::dns::{AnswerData, Message, Question};
 /// A query is answered within this, or not at all: resolvers give up after 5 to 30 seconds.
 const QUERY_KEEP_SECONDS: u64 = 30;
 
+/// What an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// The answer to an outstanding query.
+    Asked,
+    /// It answers what this socket asked, but not as whoever was asked would: another id, or from
+    /// elsewhere. Someone guesses.
+    Forged,
+    /// Nobody asked, or no longer.
+    Unsolicited,
+}
+
 /// Outstanding queries.
 #[derive(Debug)]
 pub(super) struct Queries(FairTable<QueryKey, Query>);
@@ -57,16 +69,31 @@ impl Queries {
     }
 
     /// Whether an answer was waited for. From now on it is not.
-    pub(super) fn answered(&mut self, message: &DnsMessage, answer: &Message) -> bool {
+    pub(super) fn answered(&mut self, message: &DnsMessage, answer: &Message) -> Answered {
         let owner = Owner::from(message.process);
         let key = QueryKey::new(message, answer.id);
-        let asked = self.0.get(owner, &key).is_some_and(|entry| {
-            entry.value.question == answer.question && entry.value.expires > message.time
-        });
-        if asked {
+        let waits =
+            |query: &Query| query.question == answer.question && query.expires > message.time;
+        if self
+            .0
+            .get(owner, &key)
+            .is_some_and(|entry| waits(&entry.value))
+        {
             self.0.remove(owner, &key);
+            return Answered::Asked;
         }
-        asked
+        let first = QueryKey {
+            id: 0,
+            resolver: Endpoint::MIN,
+            ..key
+        };
+        let of_socket = self.0.range(owner, first);
+        let mut of_socket = of_socket.take_while(|(key, _)| key.cookie == message.cookie);
+        if of_socket.any(|(_, entry)| waits(&entry.value)) {
+            Answered::Forged
+        } else {
+            Answered::Unsolicited
+        }
     }
 
     /// Forgets the queries that nobody answered.

@@ -9,7 +9,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord, TYPE};
 
 use super::super::event::{Endpoint, Protocol, SocketCookie};
 use super::super::fixture;
-use super::NameSource::{DnsOwn, DnsShared};
+use super::NameSource::{DnsOwn, DnsShared, DnsUntrusted, Sni};
 use super::*;
 
 mod floods;
@@ -122,14 +122,25 @@ fn learn(table: &mut NameTable, tgid: u32, seconds: u64, name: &str, ip: &str) -
     observed
 }
 
+/// Whom the tests trust.
+fn resolvers() -> Vec<SocketAddr> {
+    let trusted = [
+        RESOLVER,
+        "192.0.2.54:53",
+        "[2001:db8::53]:53",
+        "127.0.0.1:53",
+    ];
+    trusted.map(|at| at.parse().unwrap()).into()
+}
+
 fn table() -> NameTable {
-    NameTable::new(fixture::LIMITS.names)
+    NameTable::new(fixture::LIMITS.names, resolvers())
 }
 
 /// What a process is told of an address.
 #[track_caller]
 fn check(table: &NameTable, tgid: u32, address: &str, seconds: u64, expect: &[(&str, NameSource)]) {
-    let found = table.lookup(process(tgid), ip(address), at(seconds));
+    let found = table.lookup(process(tgid), ip(address), None, at(seconds));
     let found: Vec<_> = found
         .iter()
         .map(|name| (&*name.name, name.source))
@@ -172,7 +183,7 @@ fn each_process_sees_its_own_names_first_and_the_newest_first() {
     );
     check(&table, 1, "198.51.100.8", 5, &[]);
 
-    let found = table.lookup(process(2), ip(SHARED_IP), at(5));
+    let found = table.lookup(process(2), ip(SHARED_IP), None, at(5));
     assert_eq!((found[0].learned, found[0].asked_by), (at(2), process(2)));
     assert_eq!((found[1].learned, found[1].asked_by), (at(3), process(1)));
 }
@@ -185,14 +196,14 @@ fn a_process_keeps_its_names_over_exec() {
         exec_id: 2,
         ..process(1)
     };
-    let found = table.lookup(next_image, ip(SHARED_IP), at(2));
+    let found = table.lookup(next_image, ip(SHARED_IP), None, at(2));
     assert_eq!((found[0].source, found[0].asked_by), (DnsOwn, process(1)));
     let other_life = ProcessKey {
         start_ns: 9,
         ..process(1)
     };
     assert_eq!(
-        table.lookup(other_life, ip(SHARED_IP), at(2))[0].source,
+        table.lookup(other_life, ip(SHARED_IP), None, at(2))[0].source,
         DnsShared
     );
 }
@@ -376,10 +387,17 @@ fn only_the_answer_to_the_query_is_used_and_only_once() {
         },
     ];
     let unsolicited = Observed::unlimited(DnsOutcome::Unsolicited);
+    // It answers what is waited for, but not as who was asked would.
+    let forged = Observed {
+        forged: Some(name.into()),
+        ..Observed::unlimited(DnsOutcome::Forged)
+    };
+    let is_forged = |at: usize| [0, 4, 5].contains(&at);
     assert_eq!(table.observe(&good), unsolicited);
     table.observe(&sent(1, 1, query(7, name, TYPE::A)));
-    for answer in &wrong {
-        assert_eq!(table.observe(answer), unsolicited, "{answer:?}");
+    for (at, answer) in wrong.iter().enumerate() {
+        let expect = if is_forged(at) { &forged } else { &unsolicited };
+        assert_eq!(table.observe(answer), *expect, "{answer:?}");
         assert_eq!(
             table.counts(),
             NameCounts {
@@ -560,7 +578,7 @@ fn names_live_ten_minutes_to_an_hour() {
             queries: 0
         }
     );
-    assert!(table.shared.is_empty());
+    table.backed.check_books();
 }
 
 #[test]
@@ -594,7 +612,8 @@ fn a_name_learned_again_lives_on() {
         &[(name, 1, address(SHARED_IP))],
     );
     check(&table, 1, SHARED_IP, 69 * MINUTE, &[(name, DnsOwn)]);
-    assert_eq!((table.counts().names, table.shared.len()), (1, 1));
+    assert_eq!(table.counts().names, 1);
+    table.backed.check_books();
 }
 
 #[test]
@@ -610,4 +629,114 @@ fn names_outlive_their_process_for_five_minutes() {
     // What would expire sooner does.
     table.process_gone(process(2), at(9 * MINUTE));
     check(&table, 3, SHARED_IP, 10 * MINUTE, &[]);
+}
+
+/// What a process claims of an address in a flow.
+fn claim(tgid: u32, seconds: u64, name: &str) -> NameEvidence {
+    NameEvidence {
+        name: name.into(),
+        source: Sni,
+        first: at(seconds),
+        learned: at(seconds),
+        asked_by: process(tgid),
+    }
+}
+
+/// What a process is told of an address in whose flow it claims a name.
+#[track_caller]
+fn check_claim(table: &NameTable, tgid: u32, name: &str, expect: &[(&str, NameSource)]) {
+    let claim = claim(tgid, 2, name);
+    let found = table.lookup(process(tgid), ip(SHARED_IP), Some(&claim), at(2));
+    let found: Vec<_> = found
+        .iter()
+        .map(|name| (&*name.name, name.source))
+        .collect();
+    assert_eq!(found, expect);
+}
+
+#[test]
+fn a_claim_goes_first_under_the_source_that_backs_it() {
+    let mut table = table();
+    let (own, others) = ("own.example", "others.example");
+    learn(&mut table, 1, 1, own, SHARED_IP);
+    learn(&mut table, 2, 1, others, SHARED_IP);
+    check_claim(&table, 1, own, &[(own, DnsOwn), (others, DnsShared)]);
+    check_claim(&table, 1, others, &[(others, DnsShared), (own, DnsOwn)]);
+    let claimed = "claimed.example";
+    let all = [(claimed, Sni), (own, DnsOwn), (others, DnsShared)];
+    check_claim(&table, 1, claimed, &all);
+}
+
+#[test]
+fn a_claim_is_remembered_for_who_made_it_and_nobody_else() {
+    let mut table = table();
+    table.claim(ip(SHARED_IP), &claim(1, 1, "claimed.example"));
+    check(&table, 1, SHARED_IP, 2, &[("claimed.example", Sni)]);
+    check(&table, 2, SHARED_IP, 2, &[]);
+    learn(&mut table, 2, 2, "a.example", SHARED_IP);
+    let both = [("a.example", DnsShared), ("claimed.example", Sni)];
+    check(&table, 1, SHARED_IP, 2, &both);
+    check(
+        &table,
+        1,
+        SHARED_IP,
+        10 * MINUTE + 1,
+        &[("a.example", DnsShared)],
+    );
+}
+
+/// Both names of an address are true, or nobody knows: that is how sites share addresses.
+#[test]
+fn a_claim_contradicts_what_is_known_elsewhere_only() {
+    let mut table = table();
+    let check = |table: &NameTable, name: &str, expect: Option<&str>| {
+        let found = table.contradicted(process(3), ip(SHARED_IP), name, at(2));
+        assert_eq!(found.as_ref().map(|name| &*name.name), expect, "{name}");
+    };
+    learn(&mut table, 1, 1, "known.example", "198.51.100.8");
+    check(&table, "known.example", None);
+    learn(&mut table, 1, 1, "here.example", SHARED_IP);
+    check(&table, "known.example", Some("here.example"));
+    check(&table, "unknown.example", None);
+    check(&table, "here.example", None);
+    learn(&mut table, 2, 1, "known.example", SHARED_IP);
+    check(&table, "known.example", None);
+}
+
+#[test]
+fn who_asks_a_resolver_of_its_own_only_claims() {
+    let mut table = table();
+    let stranger = endpoint("203.0.113.53:53");
+    let name = "api.example";
+    table.observe(&DnsMessage {
+        resolver: stranger,
+        ..sent(1, 1, query(7, name, TYPE::A))
+    });
+    let answer = reply(7, name, TYPE::A, &[(name, 60, address(SHARED_IP))]);
+    let observed = table.observe(&DnsMessage {
+        resolver: stranger,
+        ..received(1, 1, answer)
+    });
+    assert_eq!(observed.outcome, DnsOutcome::Untrusted);
+    check(&table, 1, SHARED_IP, 1, &[(name, DnsUntrusted)]);
+    check(&table, 2, SHARED_IP, 1, &[]);
+}
+
+#[test]
+fn a_flood_of_claims_takes_no_resolved_name() {
+    let mut table = table();
+    learn(&mut table, 1, 1, "a.example", SHARED_IP);
+    for index in 0..100_000 {
+        let name = format!("n{index}.example");
+        table.claim(ip(SHARED_IP), &claim(1, 1, &name));
+        table.claim(
+            ip(&format!("198.51.{}.1", index % 200)),
+            &claim(2, 1, &name),
+        );
+    }
+    let found = table.lookup(process(1), ip(SHARED_IP), None, at(2));
+    assert_eq!((&*found[0].name, found[0].source), ("a.example", DnsOwn));
+    assert_eq!(found.len(), 1 + fixture::LIMITS.names.per_address);
+    let most = fixture::LIMITS.names.per_process / 8 + fixture::LIMITS.names.per_address + 1;
+    assert!(table.counts().names <= most, "{:?}", table.counts());
 }

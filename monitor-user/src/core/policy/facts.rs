@@ -191,7 +191,7 @@ impl<'a> Known<'a> {
                 Some(host) => catalog.operator(host),
                 None => catalog.operator_ip(flow.remote.addr.ip()),
             },
-            service: host.and_then(|host| catalog.service(host)),
+            service: service(catalog, flow),
         }
     }
 
@@ -199,8 +199,31 @@ impl<'a> Known<'a> {
     #[must_use]
     pub fn purpose(&self) -> Option<Arc<str>> {
         let of_provider = self.provider.map(|provider| Arc::clone(&provider.purpose));
-        let of_service = || self.service.map(|service| Arc::clone(&service.class));
+        let of_service = || self.service.map(purpose_of);
         of_provider.or_else(of_service)
+    }
+}
+
+/// The service that a flow reaches, by name or, where it has none, by address. Some services of
+/// encrypted DNS answer plain queries at the same addresses: those are none of it.
+fn service<'a>(catalog: &'a Catalog, flow: &FlowFacts<'_>) -> Option<&'a Service> {
+    const DNS_PORT: u16 = 53;
+    let Some(name) = flow.name else {
+        let ip = flow.remote.addr.ip().to_string();
+        let service = catalog.service(&ip)?;
+        let is_shared = service.shared.iter().any(|host| host.to_string() == ip);
+        let is_plain = is_shared && flow.remote.addr.port() == DNS_PORT;
+        return (!is_plain).then_some(service);
+    };
+    catalog.service(&name.name)
+}
+
+/// What a service is used for: its class, in the words of manifests.
+fn purpose_of(service: &Service) -> Arc<str> {
+    match &*service.class {
+        "ip-geolocation" => "geolocation-probe".into(),
+        "llm-api" => "api".into(),
+        _ => Arc::clone(&service.class),
     }
 }
 
@@ -212,7 +235,7 @@ pub fn of_flow<'a>(
 ) -> Subject<'a> {
     let mut subject = Subject::of_presence(flow.process, flow.wall_seconds);
     subject.strict = subject.strict.filter(|_| flow.exact);
-    let backed = flow.name.is_none_or(|name| name.source.is_backed());
+    let backed = flow.vouched || flow.name.is_none_or(|name| name.source.is_backed());
     add_flow(&mut subject.generous, flow, known, assessment, true);
     if let Some(strict) = &mut subject.strict {
         add_flow(strict, flow, known, assessment, backed);

@@ -584,6 +584,8 @@ mod tests {
                     to_resolver: false,
                     served: random.below(8) == 0,
                     name: Some(&name).filter(|_| random.below(4) > 0),
+                    also: None,
+                    vouched: false,
                     wall_seconds: random.pick(&[0, 40_000]),
                 };
                 let known = Known::of(&catalog, &facts);

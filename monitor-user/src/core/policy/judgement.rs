@@ -56,6 +56,26 @@ impl Verdict {
         )
     }
 
+    /// Of two verdicts on one flow, the worse counts: what is forbidden, then what nobody declared,
+    /// then what nobody knows.
+    #[must_use]
+    pub fn is_worse_than(self, other: Verdict) -> bool {
+        self.badness() > other.badness()
+    }
+
+    fn badness(self) -> u8 {
+        match self {
+            Verdict::NotJudged => 0,
+            Verdict::Local | Verdict::Served => 1,
+            Verdict::Expected => 2,
+            Verdict::Optional | Verdict::Allowed => 3,
+            Verdict::ExpectedUnverified => 4,
+            Verdict::Unknown => 5,
+            Verdict::Undeclared => 6,
+            Verdict::Denied => 7,
+        }
+    }
+
     /// Name in events and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -25,10 +25,10 @@ pub(super) fn judge_member(
         return local;
     }
     match listed(catalog, flow, member) {
-        Some((endpoint, fact)) => judge_listed(endpoint, fact, doubt(flow, member)),
+        Some((endpoint, fact, source)) => judge_listed(endpoint, fact, doubt(flow, member, source)),
         None => Judgement {
             purpose: known.purpose(),
-            ..judge_unlisted(flow, &member.tool)
+            ..judge_unlisted(flow, &member.tool, known)
         },
     }
 }
@@ -42,12 +42,12 @@ pub(super) fn judge_stranger(flow: &FlowFacts<'_>, known: &Known<'_>) -> Option<
     Some(Judgement::new(Verdict::Undeclared, rule, why).for_purpose(purpose))
 }
 
-/// The entry of the tool's manifest that a flow fits, and a clause that says so.
+/// The entry of the tool's manifest that a flow fits, a clause that says so, and what ties the two.
 fn listed<'a>(
     catalog: &'a Catalog,
     flow: &FlowFacts<'_>,
     member: &Attribution,
-) -> Option<(&'a ManifestEndpoint, String)> {
+) -> Option<(&'a ManifestEndpoint, String, NameSource)> {
     let (tool, version) = (&member.tool, member.version.as_deref());
     let by_name = |name: &NameEvidence| {
         let endpoint = catalog.endpoint(tool, &name.name, version)?;
@@ -61,7 +61,7 @@ fn listed<'a>(
     let (endpoint, what, source) = flow.name.and_then(by_name).or_else(by_address)?;
     let (tool, purpose, how) = (&tool.name, &endpoint.purpose, how_known(source));
     let fact = format!("{what} is in {tool}'s manifest ({purpose}), {how}");
-    Some((endpoint, fact))
+    Some((endpoint, fact, source))
 }
 
 /// A tool's answer to a peer that connected to it.
@@ -97,7 +97,7 @@ fn local(ip: IpAddr, purpose: &str, what: &str) -> Judgement {
 
 /// Why a process that is attributed to a tool may be another program after all. Such a process
 /// does not profit from the tool's manifest.
-fn doubt(flow: &FlowFacts<'_>, member: &Attribution) -> Option<String> {
+fn doubt(flow: &FlowFacts<'_>, member: &Attribution, source: NameSource) -> Option<String> {
     if !flow.exact {
         Some("the record of the process's last exec was lost".to_owned())
     } else if !member.trusted {
@@ -105,6 +105,8 @@ fn doubt(flow: &FlowFacts<'_>, member: &Attribution) -> Option<String> {
             "only its name says that it is {}",
             member.tool.name
         ))
+    } else if !source.is_backed() && !flow.vouched {
+        Some("nobody else says so".to_owned())
     } else {
         None
     }
@@ -121,11 +123,16 @@ fn judge_listed(endpoint: &ManifestEndpoint, fact: String, doubt: Option<String>
     Judgement::new(verdict, rule::MANIFEST, why).for_purpose(&endpoint.purpose)
 }
 
-/// A flow to an endpoint that the manifest does not list.
-fn judge_unlisted(flow: &FlowFacts<'_>, tool: &Tool) -> Judgement {
+/// A flow to an endpoint that the manifest does not list. An address that a known service is
+/// reached at has no need of a name.
+fn judge_unlisted(flow: &FlowFacts<'_>, tool: &Tool, known: &Known<'_>) -> Judgement {
     let tool = &tool.name;
     if let Some(NameEvidence { name, source, .. }) = flow.name {
         let why = format!("{name} is not in {tool}'s manifest; {}", how_known(*source));
+        Judgement::new(Verdict::Undeclared, rule::UNEXPECTED_ENDPOINT, why)
+    } else if let Some(service) = known.service {
+        let (ip, service) = (flow.remote.addr.ip(), &service.name);
+        let why = format!("{ip} is {service}'s, and is not in {tool}'s manifest");
         Judgement::new(Verdict::Undeclared, rule::UNEXPECTED_ENDPOINT, why)
     } else {
         let ip = flow.remote.addr.ip();
@@ -138,6 +145,13 @@ fn how_known(source: NameSource) -> &'static str {
     match source {
         NameSource::DnsOwn => "resolved by the process's own DNS query",
         NameSource::DnsShared => "resolved by another process's DNS query",
+        NameSource::Resolved => "resolved by this host's resolver",
+        NameSource::DnsUntrusted => "resolved by a resolver that is not this host's",
+        NameSource::Sni => "named in the process's TLS hello",
+        NameSource::QuicSni => "named in the process's QUIC hello",
+        NameSource::HttpHost => "named in the process's HTTP request",
+        NameSource::HttpConnect => "asked of an HTTP proxy",
+        NameSource::Socks => "asked of a SOCKS proxy",
         NameSource::ManifestIp => "listed by address",
     }
 }

@@ -35,6 +35,8 @@ impl Case<'_> {
             to_resolver: false,
             served: false,
             name: names.first(),
+            also: None,
+            vouched: false,
             wall_seconds: 0,
         };
         policy(self.banned).judge_flow(&catalog(), &change(facts))
@@ -475,6 +477,8 @@ fn a_manifest_opens_the_way_to_a_banned_tools_provider_for_the_tool_itself_only(
             to_resolver: false,
             served: false,
             name: Some(&own("api.anthropic.com")),
+            also: None,
+            vouched: false,
             wall_seconds: 0,
         };
         assert_eq!(policy.judge_flow(&catalog, &facts).verdict, verdict);
@@ -500,6 +504,8 @@ fn judged_by(config: PolicyConfig, process: &ProcessView, name: &NameEvidence) -
         to_resolver: false,
         served: false,
         name: Some(name),
+        also: None,
+        vouched: false,
         wall_seconds: 1_000,
     };
     Policy::new(config).judge_flow(&catalog(), &facts)
@@ -599,6 +605,8 @@ fn a_rule_about_where_flows_go_is_not_about_presence_nor_about_this_host() {
         to_resolver: false,
         served: false,
         name,
+        also: None,
+        vouched: false,
         wall_seconds: 0,
     };
     let judge = |to, name| policy.judge_flow(&catalog(), &facts(to, name)).verdict;

@@ -224,7 +224,10 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, frame: &'a Frame) -> Line
         set_unidentified(&mut line, report.name());
     }
     line.network = Some(network(report));
-    line.destination = Some(destination(report.remote, report.name()));
+    let target = report.target.as_ref();
+    let name = target.map(|target| &*target.host).or_else(|| report.name());
+    line.destination = Some(destination(report.remote, name));
+    line.telltale.proxied = target.map(ToString::to_string);
     line.telltale.cookie = Some(report.cookie.0.to_string());
     line.telltale.name = names(&report.names, report.time);
     line.telltale.via = report.via.iter().map(|client| via(client)).collect();

@@ -2,6 +2,7 @@
 //!
 //! In: more messages than there is room for. Out: the names of those that did not send them.
 
+use super::super::known::SHARED_SCAN_MAX;
 use super::*;
 
 #[test]
@@ -12,7 +13,7 @@ fn a_flood_of_names_displaces_only_the_flooders_own() {
         total: 60,
         queries: 10,
     };
-    let mut table = NameTable::new(limits);
+    let mut table = NameTable::new(limits, resolvers());
     learn(&mut table, 1, 0, "a.example", "198.51.100.1");
     learn(&mut table, 1, 0, "b.example", SHARED_IP);
     let mut evicted = 0;
@@ -26,27 +27,28 @@ fn a_flood_of_names_displaces_only_the_flooders_own() {
             (observed.evicted > 0).then_some(Limit::Names)
         );
         evicted += observed.evicted;
-        let of_address = table
-            .names_at(process(2).into(), ip.parse().unwrap())
-            .count();
-        assert!(of_address <= limits.per_address);
+        let of_address = table.backed.own(process(2).into(), ip.parse().unwrap());
+        assert!(of_address.len() <= limits.per_address);
     }
     // Each of them was learned once, and 50 are left.
     assert_eq!(evicted, 450);
-    assert_eq!((table.counts().names, table.shared.len()), (52, 52));
+    assert_eq!((table.counts().names, table.backed.len()), (52, 52));
     check(&table, 1, "198.51.100.1", 2, &[("a.example", DnsOwn)]);
     assert_eq!(
-        &*table.lookup(process(1), ip(SHARED_IP), at(2))[0].name,
+        &*table.lookup(process(1), ip(SHARED_IP), None, at(2))[0].name,
         "b.example"
     );
 }
 
 #[test]
 fn the_newest_names_of_an_address_stay() {
-    let mut table = NameTable::new(NameLimits {
-        per_address: 2,
-        ..fixture::LIMITS.names
-    });
+    let mut table = NameTable::new(
+        NameLimits {
+            per_address: 2,
+            ..fixture::LIMITS.names
+        },
+        resolvers(),
+    );
     for (name, evicted) in [
         ("a.example", 0),
         ("b.example", 0),
@@ -72,22 +74,25 @@ fn a_flood_by_many_processes_takes_from_the_largest_first() {
         total: 60,
         queries: 10,
     };
-    let mut table = NameTable::new(limits);
+    let mut table = NameTable::new(limits, resolvers());
     learn(&mut table, 1, 0, "a.example", SHARED_IP);
     for index in 0..200_u32 {
         let ip = format!("203.0.113.{index}");
         learn(&mut table, 2 + index % 5, 1, "n.example", &ip);
     }
-    assert_eq!((table.counts().names, table.shared.len()), (60, 60));
+    assert_eq!((table.counts().names, table.backed.len()), (60, 60));
     check(&table, 1, SHARED_IP, 2, &[("a.example", DnsOwn)]);
 }
 
 #[test]
 fn a_flood_of_queries_leaves_the_queries_of_others() {
-    let mut table = NameTable::new(NameLimits {
-        queries: 10,
-        ..fixture::LIMITS.names
-    });
+    let mut table = NameTable::new(
+        NameLimits {
+            queries: 10,
+            ..fixture::LIMITS.names
+        },
+        resolvers(),
+    );
     table.observe(&sent(1, 1, query(7, "a.example", TYPE::A)));
     for id in 0..100 {
         let observed = table.observe(&sent(2, 1, query(id, "n.example", TYPE::A)));
@@ -106,7 +111,7 @@ fn one_process_cannot_hide_what_others_learned_of_an_address() {
     for index in 0..1000 {
         learn(&mut table, 2, 1, &format!("n{index}.example"), SHARED_IP);
     }
-    let found = table.lookup(process(3), ip(SHARED_IP), at(2));
+    let found = table.lookup(process(3), ip(SHARED_IP), None, at(2));
     assert_eq!(found.len(), fixture::LIMITS.names.per_address + 1);
     assert_eq!(found.last().map(|name| &*name.name), Some("a.example"));
     // Many can, and then a lookup is bounded still.
@@ -122,12 +127,12 @@ fn one_process_cannot_hide_what_others_learned_of_an_address() {
         }
     }
     assert_eq!(
-        table.lookup(process(3), ip(SHARED_IP), at(3)).len(),
+        table.lookup(process(3), ip(SHARED_IP), None, at(3)).len(),
         SHARED_SCAN_MAX
     );
     check(&table, 1, "203.0.113.1", 3, &[]);
     assert_eq!(
-        table.lookup(process(1), ip(SHARED_IP), at(3))[0].source,
+        table.lookup(process(1), ip(SHARED_IP), None, at(3))[0].source,
         DnsOwn
     );
 }
@@ -147,18 +152,7 @@ fn check_books(table: &NameTable, limits: NameLimits) {
         counts.names <= limits.total && counts.queries <= limits.queries,
         "{counts:?}"
     );
-    assert_eq!(
-        table.shared.len(),
-        counts.names,
-        "all addresses in this test may be shared"
-    );
-    for ((ip, order), (owner, name)) in &table.shared {
-        let key = NameKey::new(*ip, name);
-        assert_eq!(
-            table.names.get(*owner, &key).map(|entry| entry.order),
-            Some(*order)
-        );
-    }
+    table.backed.check_books();
 }
 
 #[test]
@@ -169,7 +163,7 @@ fn any_sequence_of_messages_keeps_the_books_and_the_bounds() {
         total: 20,
         queries: 8,
     };
-    let mut table = NameTable::new(limits);
+    let mut table = NameTable::new(limits, resolvers());
     let payloads: Vec<_> = (0..6_u16)
         .flat_map(|index| {
             let (name, id) = (format!("n{index}.example"), index % 3);
@@ -220,5 +214,5 @@ fn any_sequence_of_messages_keeps_the_books_and_the_bounds() {
             queries: 0
         }
     );
-    assert!(table.shared.is_empty());
+    table.backed.check_books();
 }
