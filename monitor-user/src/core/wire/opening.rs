@@ -387,6 +387,12 @@ mod tests {
             .iter()
             .chain(&[b'x'; 20_000]);
         check(&named.copied().collect::<Vec<u8>>(), "http a");
+        // What was read makes no room for more.
+        let mut late = b"GET / HTTP/1.1\r\n".to_vec();
+        late.resize(TCP_BYTES_MAX - 4, b'\t');
+        late.extend(b"\r\nHost: a\r\n\r\n");
+        let (first, last) = late.split_at(10_000);
+        assert_eq!(feed(&[(0, first), (10_000, last)]), "http too-long");
         assert_eq!(feed(&[(20_000, b"x")]), "...");
         assert_eq!(feed(&[(0, &[22, 3, 1]), (20_000, b"x")]), "...");
     }
