@@ -3,39 +3,43 @@
 //! In: command lines. Out: what was said of the flows that each process opened.
 
 use std::cell::Cell;
+use std::fs;
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use monitor_tests::binary;
 use monitor_tests::event::Event;
 use monitor_tests::running::Running;
-use monitor_tests::scene::{SERVER_V4, Scene};
+use monitor_tests::scene::Scene;
 use monitor_tests::tcp::{TcpServer, udp_sink};
 use monitor_tests::telltale::Telltale;
+use monitor_tests::{binary, wait};
 
 /// A client's whole life: it gets no answer that it could use, and gives up by itself.
 const LIFE: Duration = Duration::from_secs(30);
 
 /// What there is around the clients.
 pub struct Stage<'a> {
+    pub telltale: Telltale<'a>,
     scene: &'a Scene,
-    telltale: Telltale<'a>,
+    server: &'a str,
     started: Cell<u32>,
     _servers: Vec<TcpServer>,
     _sink: UdpSocket,
 }
 
 impl<'a> Stage<'a> {
-    /// Servers at ports 80 and 443 of [`SERVER_V4`], and a monitor with this configuration.
-    pub fn new(scene: &'a Scene, config: &str) -> Stage<'a> {
-        let servers = [80, 443].map(|port| scene.serve(&format!("{SERVER_V4}:{port}")));
+    /// Servers at ports 80 and 443 of an address, which no other test has: what is resolved in one
+    /// scene is known on the whole host. And a monitor.
+    pub fn new(scene: &'a Scene, server: &'a str) -> Stage<'a> {
+        let servers = [80, 443].map(|port| scene.serve(&format!("{server}:{port}")));
         Stage {
-            telltale: scene.telltale().scope("all").config(config).start(),
+            telltale: scene.telltale().scope("all").start(),
             scene,
+            server,
             started: Cell::new(0),
             _servers: servers.into(),
-            _sink: udp_sink(&scene.ns, &format!("{SERVER_V4}:443")),
+            _sink: udp_sink(&scene.ns, &format!("{server}:443")),
         }
     }
 
@@ -62,8 +66,20 @@ impl<'a> Stage<'a> {
         Running::start(&format!("client-{number}"), self.scene.dir(), command)
     }
 
+    /// Starts a server that is a program, and waits until somebody can connect to it.
+    pub fn serve(&self, words: &[&str], address: &str) -> Running {
+        let server = self.start(words);
+        wait::until(&server.describe(), wait::START, || {
+            let address: std::net::SocketAddr = address.parse().unwrap();
+            self.scene
+                .ns
+                .enter(|| std::net::TcpStream::connect(address).ok())
+        });
+        server
+    }
+
     /// Runs a program to its end, however that is, and returns the pid it had.
-    fn run(&self, words: &[&str]) -> u32 {
+    pub fn run(&self, words: &[&str]) -> u32 {
         let mut process = self.start(words);
         process.say(""); // Some wait for a line.
         process.end(LIFE);
@@ -72,7 +88,7 @@ impl<'a> Stage<'a> {
 
     /// Waits for the opening of the process's flow to `address`, and looks at it.
     #[track_caller]
-    fn expect(&self, pid: u32, address: &str, expect: &[(&str, &str)]) {
+    pub fn expect(&self, pid: u32, address: &str, expect: &[(&str, &str)]) {
         let is_meant = |event: &Event| {
             event.pid() == Some(pid)
                 && event.action() == "connection-opened"
@@ -82,10 +98,17 @@ impl<'a> Stage<'a> {
         self.telltale.wait_for(&what, is_meant).expect(expect);
     }
 
-    /// A program runs, and this is said of its flow to [`SERVER_V4`].
+    /// A program runs, and this is said of its flow to the server.
     #[track_caller]
     pub fn check(&self, words: &[&str], expect: &[(&str, &str)]) {
         let pid = self.run(words);
-        self.expect(pid, SERVER_V4, expect);
+        self.expect(pid, self.server, expect);
+    }
+
+    /// Writes a file into the scene.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path: &Path = &self.scene.dir().join(name);
+        fs::write(path, text).unwrap();
+        path.display().to_string()
     }
 }

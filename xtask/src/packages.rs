@@ -23,6 +23,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("dig", "bind9-dnsutils"),
+    ("tinyproxy", "tinyproxy-bin"),
+    ("microsocks", "microsocks"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),

@@ -1,0 +1,115 @@
+//! What clients claim when nobody asked a resolver, and what they resolved.
+//!
+//! In: TLS, QUIC and HTTP clients that are given the address. Out: the name in their first bytes.
+
+use monitor_tests::scene::Scene;
+
+use crate::stage::Stage;
+
+const NAME: &str = "api.telltale.example";
+
+/// What is said of a flow whose name comes from `source`.
+fn named<'a>(name: &'a str, source: &'a str) -> [(&'a str, &'a str); 2] {
+    [
+        ("destination.domain", name),
+        ("telltale.name.source", source),
+    ]
+}
+
+#[test]
+fn tls_clients_name_their_server() {
+    const SERVER: &str = "203.0.113.21";
+    let scene = Scene::new();
+    let stage = Stage::new(&scene, SERVER);
+    let sni = named(NAME, "sni");
+    let to_name = format!("{NAME}:443:{SERVER}");
+    stage.check(
+        &[
+            "curl",
+            "-sk",
+            "--resolve",
+            &to_name,
+            &format!("https://{NAME}/"),
+        ],
+        &sni,
+    );
+    let server = format!("{SERVER}:443");
+    let s_client = [
+        "openssl",
+        "s_client",
+        "-connect",
+        &server,
+        "-servername",
+        NAME,
+    ];
+    stage.check(&s_client, &sni);
+    let node = format!(
+        "require('tls').connect({{host:'{SERVER}',port:443,servername:'{NAME}'}})\
+         .on('error',()=>{{}})"
+    );
+    stage.check(&["node", "-e", &node], &sni);
+    let python = format!(
+        "import socket, ssl\n\
+         sock = socket.create_connection(('{SERVER}', 443))\n\
+         ssl.create_default_context().wrap_socket(sock, server_hostname='{NAME}')"
+    );
+    stage.check(&["python3", "-c", &python], &sni);
+    stage.check(&["speak", "tls", &server, NAME], &sni);
+    stage.check(&["speak", "tls-post-quantum", &server, NAME], &sni);
+    let nameless = ["openssl", "s_client", "-connect", &server, "-noservername"];
+    stage.check(&nameless, &[("destination.domain", "null")]);
+}
+
+#[test]
+fn quic_clients_name_their_server() {
+    const SERVER: &str = "203.0.113.22";
+    let scene = Scene::new();
+    let stage = Stage::new(&scene, SERVER);
+    let server = format!("{SERVER}:443");
+    for protocol in ["quic", "quic-post-quantum"] {
+        stage.check(
+            &["speak", protocol, &server, NAME],
+            &named(NAME, "quic-sni"),
+        );
+    }
+}
+
+#[test]
+fn http_clients_name_their_server() {
+    const SERVER: &str = "203.0.113.23";
+    let scene = Scene::new();
+    let stage = Stage::new(&scene, SERVER);
+    let to_name = format!("{NAME}:80:{SERVER}");
+    let curl = [
+        "curl",
+        "-s",
+        "--resolve",
+        &to_name,
+        &format!("http://{NAME}/"),
+    ];
+    stage.check(&curl, &named(NAME, "http-host"));
+}
+
+#[test]
+fn each_client_has_the_name_that_it_means() {
+    const SERVER: &str = "203.0.113.24";
+    let scene = Scene::new();
+    let stage = Stage::new(&scene, SERVER);
+    for name in ["a.telltale.example", "b.telltale.example"] {
+        let to_name = format!("{name}:443:{SERVER}");
+        let curl = [
+            "curl",
+            "-sk",
+            "--resolve",
+            &to_name,
+            &format!("https://{name}/"),
+        ];
+        stage.check(&curl, &named(name, "sni"));
+    }
+    // What a process resolves is its own as well.
+    for name in ["c.telltale.example", "d.telltale.example"] {
+        scene.dns.answer(name, &[SERVER]);
+        let curl = ["curl", "-sk", &format!("https://{name}/")];
+        stage.check(&curl, &[("destination.domain", name)]);
+    }
+}
