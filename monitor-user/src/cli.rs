@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::{Destination, EventsScope, Flags, values};
 use crate::core::redact::Arguments;
+use crate::explain::Wanted;
 
 /// Shows which AI tools on this host talk to whom.
 #[derive(Clone, Debug, PartialEq, Parser)]
@@ -47,6 +48,9 @@ pub enum Command {
     /// Take out of the kernel what `telltale run --pin` left there
     #[command(after_help = UNINSTALL_EXAMPLES)]
     Uninstall(UninstallArgs),
+    /// Tell why something was judged as it was: process, ancestry, evidence, names, each rule
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// Show the AI tools that are recognised
     #[command(subcommand, after_help = CATALOG_EXAMPLES)]
     Catalog(CatalogCommand),
@@ -69,6 +73,11 @@ const UNINSTALL_EXAMPLES: &str = "\
 Example:
   telltale uninstall --purge-kernel-state";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  telltale explain 4711 --events /var/log/telltale/events.ndjson
+  telltale explain 43fc6638b35-17 --events today.ndjson --policy candidate.toml";
+
 const DOCTOR_EXAMPLES: &str = "\
 Example:
   telltale doctor";
@@ -76,12 +85,14 @@ Example:
 const CATALOG_EXAMPLES: &str = "\
 Examples:
   telltale catalog list
-  telltale catalog show claude-code";
+  telltale catalog show claude-code
+  telltale catalog diff --events /var/log/telltale/events.ndjson";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   telltale replay today.ndjson --events -
-  telltale replay today.ndjson --config candidate.toml --metrics -";
+  telltale replay today.ndjson --config candidate.toml --metrics -
+  telltale replay today.ndjson --policy new.toml --against old.toml";
 
 /// Flags of `telltale run`.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -169,6 +180,16 @@ pub enum CatalogCommand {
         #[arg(long, value_name = "DIR", value_parser = values::path)]
         catalog: Option<PathBuf>,
     },
+    /// What tools were seen to contact, against what their manifests declare: a patch, in TOML
+    Diff {
+        /// The event log, or a recording
+        #[arg(long, value_name = "FILE", value_parser = values::path)]
+        events: PathBuf,
+        /// Folder with catalog files of your own, laid over the built-in ones: `tools/*.toml` and
+        /// `services/*.toml`
+        #[arg(long, value_name = "DIR", value_parser = values::path)]
+        catalog: Option<PathBuf>,
+    },
     /// Everything the catalog says of one tool
     Show {
         /// Its identifier, as `telltale catalog list` shows it
@@ -179,6 +200,20 @@ pub enum CatalogCommand {
         #[arg(long, value_name = "DIR", value_parser = values::path)]
         catalog: Option<PathBuf>,
     },
+}
+
+/// Arguments of `telltale explain`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct ExplainArgs {
+    /// A pid, an entity id (`process.entity_id`) or an event id (`event.id`)
+    #[arg(value_name = "PID|ENTITY|EVENT", value_parser = Wanted::parse)]
+    pub wanted: Wanted,
+    /// The event log, or a recording
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub events: PathBuf,
+    /// Config file and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 /// Arguments of `telltale replay`.
@@ -192,6 +227,9 @@ pub struct ReplayArgs {
     /// The event log.
     #[command(flatten)]
     pub events: EventsArgs,
+    /// Print only what the policy says otherwise than this policy file; exit status 1 if anything
+    #[arg(long, value_name = "FILE", value_parser = values::path, conflicts_with_all = ["events", "metrics"])]
+    pub against: Option<PathBuf>,
     /// Write the metrics as they are at the end, to a file or (-) to standard output
     #[arg(long, value_name = "FILE|-", value_parser = values::destination)]
     pub metrics: Option<Destination>,
@@ -418,7 +456,7 @@ mod tests {
             "telltale 1.2.3\neBPF object sha256:abc\n"
         );
         assert!(text("telltale --help").contains("\nExamples:\n  telltale run "));
-        for command in ["run", "check", "doctor", "catalog", "replay"] {
+        for command in ["run", "check", "explain", "doctor", "catalog", "replay"] {
             let help = text(&format!("telltale {command} --help"));
             assert!(help.contains(&format!("\n  telltale {command}")), "{help}");
         }

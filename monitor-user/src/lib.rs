@@ -8,18 +8,22 @@
 //! 3. [`source`]: where records come from: the kernel, or a recording.
 //! 4. [`metrics`] and [`sink`]: where effects go.
 //! 5. [`config`] and [`cli`]: what the operator asked for.
-//! 6. [`pipeline`], [`doctor`] and [`run`]: the shell that joins them, one function per command.
+//! 6. [`pipeline`], [`reload`], [`compare`], [`explain`], [`observed`], [`doctor`] and [`run`]: the shell that joins them, one function per command.
 #![forbid(unsafe_code)]
 
 pub mod catalog_report;
 pub mod cli;
 pub mod clock;
+pub mod compare;
 pub mod config;
 pub mod core;
 pub mod doctor;
+pub mod explain;
 pub mod host;
 pub mod metrics;
+pub mod observed;
 pub mod pipeline;
+pub mod reload;
 pub mod run;
 pub mod sandbox;
 pub mod sink;

@@ -36,6 +36,7 @@ mod tools;
 pub mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{PoisonError, RwLock};
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{LabelPair, Metric, MetricType};
@@ -98,7 +99,7 @@ pub struct Sample {
 pub struct Metrics {
     defined: Defined,
     session: String,
-    tools: BTreeSet<String>,
+    tools: RwLock<BTreeSet<String>>,
     traffic: Traffic,
     endpoints: Endpoints,
     processes: Processes,
@@ -137,7 +138,7 @@ impl Metrics {
         let outputs = Outputs::define(&mut define)?;
         let web = WebServer::define(&mut define)?;
         define_own(&mut define, build)?;
-        let tools = tools.map(str::to_owned).collect();
+        let tools = RwLock::new(tools.map(str::to_owned).collect());
         Ok(Metrics {
             defined: define.finish(),
             session: session.to_owned(),
@@ -159,6 +160,18 @@ impl Metrics {
     /// Says by which policy and catalog is judged from now on.
     pub fn set_policy(&self, policy: &Policy, catalog_digest: &str) {
         self.alerts.show(self.policy.set(policy, catalog_digest));
+    }
+
+    /// Says which tools the catalog has from now on: the bound of the `tool` label. Those that it
+    /// had before keep their series.
+    pub fn set_tools<'a>(&self, tools: impl Iterator<Item = &'a str>) {
+        let mut known = self.tools.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend(tools.map(str::to_owned));
+    }
+
+    /// Policy and catalog were read again.
+    pub fn reloaded(&self, successful: bool, unix_seconds: i64) {
+        self.policy.reloaded(successful, unix_seconds);
     }
 
     /// Counts one effect. `clock` turns its boot time into the time of `_timestamp_seconds`.
@@ -412,16 +425,22 @@ impl Metrics {
     }
 
     /// The `tool` and `role` labels of a process.
-    fn who(&self, process: &ProcessView) -> (&str, &'static str) {
+    fn who<'a>(&self, process: &'a ProcessView) -> (&'a str, &'static str) {
         let Some(attribution) = &process.tool else {
             return (NONE, NONE);
         };
-        let tool = self.tools.get(&*attribution.tool.id);
-        (tool.map_or(OTHER, String::as_str), attribution.role.name())
+        let tool = &*attribution.tool.id;
+        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
+        let tool = if tools.contains(tool) { tool } else { OTHER };
+        (tool, attribution.role.name())
     }
 
     /// The same for a flow: a program of no tool may be worth telling apart.
-    fn who_opened(&self, process: &ProcessView, judgement: &Judgement) -> (&str, &'static str) {
+    fn who_opened<'a>(
+        &self,
+        process: &'a ProcessView,
+        judgement: &Judgement,
+    ) -> (&'a str, &'static str) {
         match process.role_in_flow(judgement) {
             Some(role @ Role::Unidentified) => (UNIDENTIFIED, role.name()),
             _ => self.who(process),

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::WallClock;
@@ -14,7 +15,9 @@ use crate::core::event::{BootNs, DecodeError, Event};
 use crate::core::report::{Effect, Limit};
 use crate::core::sample::Samples;
 use crate::host::clock;
+use crate::reload::Reload;
 use crate::sink::Sinks;
+use crate::sink::http::pages::PolicyStatus;
 use crate::source::facts::Facts;
 use crate::source::feed::{Batch, Feed};
 use crate::source::recording::{Entry, Recorder, Recording};
@@ -95,6 +98,33 @@ impl Line {
         }
     }
 
+    /// Judges by something else from the next event on; or tells why not, and goes on as before.
+    pub fn reload(&mut self, reload: Reload, status: &watch::Sender<PolicyStatus>, now: BootNs) {
+        let effects = match reload {
+            Reload::Loaded(judges) => {
+                let (policy, catalog) = *judges;
+                let digest = catalog.digest().to_owned();
+                status.send_replace(PolicyStatus::of(&policy, &digest));
+                self.sinks
+                    .metrics
+                    .set_tools(catalog.tools().map(|tool| &*tool.id));
+                self.sinks.metrics.set_policy(&policy, &digest);
+                tracing::info!("judging by the policy {} from now on", policy.digest());
+                self.collector.judge_by(policy, catalog, now)
+            }
+            Reload::Rejected(error) => {
+                tracing::error!("the last good policy and catalog stay in force: {error}");
+                let effects = self.collector.reject(&error, now);
+                status.send_modify(|status| status.rejected = Some(error));
+                effects
+            }
+        };
+        let loaded = self.collector.rejected().is_none();
+        let unix_seconds = self.sinks.clock.unix_seconds(now);
+        self.sinks.metrics.reloaded(loaded, unix_seconds);
+        self.sinks.emit(&effects);
+    }
+
     /// Lets time pass.
     pub fn tick(&mut self, now: BootNs) {
         if let Some(recorder) = &mut self.recorder {
@@ -142,6 +172,14 @@ impl Line {
     }
 }
 
+/// What judges, when it is another, and who is told.
+pub struct Reloads {
+    /// What comes.
+    pub next: mpsc::Receiver<Reload>,
+    /// What is in force.
+    pub status: watch::Sender<PolicyStatus>,
+}
+
 /// Runs the line on the kernel until `shutdown` resolves.
 ///
 /// # Errors
@@ -150,6 +188,7 @@ impl Line {
 pub async fn run(
     mut line: Line,
     mut feed: Feed,
+    mut reloads: Reloads,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut samples = Samples::default();
@@ -182,6 +221,7 @@ pub async fn run(
                     feed.written(last);
                 }
             }
+            Some(reload) = reloads.next.recv() => line.reload(reload, &reloads.status, clock::now()),
             _ = sweep.tick() => {
                 let offset_ns = clock::wall_offset_ns();
                 line.sinks.clock = WallClock { offset_ns };

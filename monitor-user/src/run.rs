@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
+use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing::level_filters::LevelFilter;
@@ -17,22 +19,23 @@ use tracing_subscriber::EnvFilter;
 use crate::catalog_report;
 use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs, UninstallArgs};
 use crate::clock::WallClock;
-use crate::config::policy::{self, Loaded};
-use crate::config::{Config, Destination, EventsScope, Jobs, Sampling, values};
+use crate::compare::Changes;
+use crate::config::{Config, Destination, Events, EventsScope, Sampling, values};
 use crate::core::alert::AlertTiming;
 use crate::core::catalog::Catalog;
 use crate::core::collector::{Collector, CollectorConfig, Limits, Scope};
-use crate::core::event::BootNs;
+use crate::core::event::{BootNs, Event};
 use crate::core::job::{self, Take};
 use crate::core::names::NameLimits;
 use crate::core::policy::{Policy, PolicyConfig};
-use crate::doctor;
-use crate::host::{HostRoot, catalog_files, clock};
+use crate::host::{HostRoot, clock};
 use crate::metrics::encode::Format;
 use crate::metrics::{BuildInfo, Metrics};
-use crate::pipeline::{self, Line};
+use crate::pipeline::{self, Line, Reloads};
+use crate::reload::{Judging, Reloader, load_catalog};
 use crate::sandbox::{self, Role};
 use crate::sink::console::{Console, Stream};
+use crate::sink::ecs::Lines;
 use crate::sink::event_log::{EventLog, LogTarget};
 use crate::sink::http::pages::{About, PolicyStatus, Readiness, Web};
 use crate::sink::http::{self, web_config::WebConfigFile};
@@ -41,7 +44,8 @@ use crate::sink::{HostInfo, Sinks, receivers};
 use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::facts::Facts;
 use crate::source::feed::Feed;
-use crate::source::recording::{Header, Recorder, Recording};
+use crate::source::recording::{Entry, Header, Recorder, Recording, is_recording};
+use crate::{doctor, explain, observed};
 
 /// Port of DNS.
 const DNS_PORT: u16 = 53;
@@ -69,6 +73,27 @@ pub fn command(cli: Cli) -> anyhow::Result<bool> {
         Command::Catalog(CatalogCommand::List { catalog }) => {
             print(&catalog_report::list(&load_catalog(catalog.as_deref())?))?;
             Ok(true)
+        }
+        Command::Catalog(CatalogCommand::Diff { events, catalog }) => {
+            let config = Config {
+                catalog,
+                ..Config::default()
+            };
+            let events = events_of(&events, &config)?;
+            let catalog = load_catalog(config.catalog.as_deref())?;
+            print(&observed::in_words(&events, &catalog))?;
+            Ok(true)
+        }
+        Command::Explain(args) => {
+            let config = Config::load(args.policy.config.as_deref(), &args.policy.flags())?;
+            let Judging { catalog, loaded } = Judging::load(&config)?;
+            let events = events_of(&args.events, &config)?;
+            let policy = Policy::new(loaded.policy);
+            let explained = explain::in_words(&events, &args.wanted, &catalog, &policy);
+            let nothing = || format!("{} tells nothing of it\n", args.events.display());
+            let found = explained.is_some();
+            print(&explained.unwrap_or_else(nothing))?;
+            Ok(found)
         }
         Command::Catalog(CatalogCommand::Show { tool, catalog }) => {
             print(&catalog_report::show(
@@ -145,19 +170,9 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// The built-in catalog, with the files of `folder` laid over it.
-fn load_catalog(folder: Option<&Path>) -> anyhow::Result<Catalog> {
-    let mut files = Catalog::embedded_files();
-    if let Some(folder) = folder {
-        files.extend(catalog_files::read(folder)?);
-    }
-    Ok(Catalog::parse(&files)?)
-}
-
 fn check(args: &PolicyArgs) -> anyhow::Result<bool> {
     let config = Config::load(args.config.as_deref(), &args.flags())?;
-    let catalog = load_catalog(config.catalog.as_deref())?;
-    let loaded = load_policy(&config, &catalog)?;
+    let Judging { catalog, loaded } = Judging::load(&config)?;
     let oddities = loaded.oddities(clock::unix_seconds());
     let policy = Policy::new(loaded.policy);
     let mut said: String = oddities
@@ -195,16 +210,64 @@ fn uninstall(args: &UninstallArgs) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// The policy that the configuration asks for.
-fn load_policy(config: &Config, catalog: &Catalog) -> anyhow::Result<Loaded> {
-    let users = HostRoot::default().users();
-    let user = |name: &str| users.get(name).copied();
-    Ok(policy::load(
-        config.policy.as_deref(),
-        &config.banned,
-        catalog,
-        &user,
-    )?)
+/// The lines of an event log, or those that a recording gives, whatever their scope.
+fn events_of(file: &Path, config: &Config) -> anyhow::Result<Vec<Value>> {
+    /// All of it is held at once; a line is about 1.5 kB.
+    const BYTES_MAX: u64 = 1 << 30;
+    let unreadable = |error| anyhow!("cannot read {}: {error}", file.display());
+    let size = std::fs::metadata(file).map_err(unreadable)?.len();
+    if size > BYTES_MAX {
+        let file = file.display();
+        bail!("{file} has more than {BYTES_MAX} bytes; give a part of it, as `grep` makes one");
+    }
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    if !is_recording(text.lines().next().unwrap_or_default()) {
+        let line = |(number, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|error| {
+                let (file, line) = (file.display(), number + 1);
+                anyhow!("{file}:{line}: no event: {error}; give an event log or a recording")
+            })
+        };
+        return text.lines().enumerate().map(line).collect();
+    }
+    let mut recording = Recording::open(file)?;
+    let header = recording.header();
+    let clock = WallClock {
+        offset_ns: header.wall_offset_ns,
+    };
+    let host = HostInfo {
+        name: header.host.clone(),
+        boot_id: header.boot_id.clone(),
+        session: format!("{:x}", header.started_ns),
+        ..HostInfo::default()
+    };
+    let config = Config {
+        events: Events {
+            scope: EventsScope::All,
+            ..config.events.clone()
+        },
+        ..config.clone()
+    };
+    let mut collector =
+        Prepared::new(config, &host.session)?.collector(host.boot_id.clone(), clock.offset_ns)?;
+    let mut lines = Lines::new(&host);
+    let mut events = Vec::new();
+    for entry in recording.by_ref() {
+        let entry = entry?;
+        let now = entry.now();
+        let effects = match entry {
+            Entry::Record { bytes, .. } => match Event::decode(&bytes) {
+                Ok(event) => collector.apply(event, now),
+                Err(_) => continue,
+            },
+            Entry::Tick { .. } => collector.sweep(now),
+            Entry::End { .. } => continue,
+        };
+        for effect in &effects {
+            events.extend(lines.value(effect, &clock)?);
+        }
+    }
+    Ok(events)
 }
 
 /// Everything that a run and a replay have in common.
@@ -217,8 +280,7 @@ struct Prepared {
 
 impl Prepared {
     fn new(config: Config, session: &str) -> anyhow::Result<Self> {
-        let catalog = Arc::new(load_catalog(config.catalog.as_deref())?);
-        let loaded = load_policy(&config, &catalog)?;
+        let Judging { catalog, loaded } = Judging::load(&config)?;
         for oddity in loaded.oddities(clock::unix_seconds()) {
             tracing::warn!("{oddity}");
         }
@@ -344,6 +406,8 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     let mut info = host_info(&host)?;
     let prepared = Prepared::new(config, &info.session)?;
     info.runbooks.clone_from(&prepared.config.alerts.runbooks);
+    let config_file = args.policy.config.clone();
+    let reloads = Reloader::new(config_file, args.flags(), prepared.config.clone()).start()?;
     let (readiness, is_ready) = watch::channel(Readiness::Ready);
     let collector = prepared.collector(info.boot_id.clone(), clock::wall_offset_ns())?;
     let status = PolicyStatus::of(collector.policy(), prepared.catalog.digest());
@@ -367,7 +431,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
             metrics: Arc::clone(&prepared.metrics),
         },
         recorder,
-        facts: Some(facts(&host, &prepared.config.jobs)?),
+        facts: Some(facts(&host, &prepared)?),
     };
     let options = Options {
         report_all: prepared.config.events.scope == EventsScope::All,
@@ -384,8 +448,25 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
     })?;
     // The workers are there already, and entered theirs when they started.
     sandbox::enter(Role::Line).context("cannot give up privileges")?;
+    announce(&listeners, &web)?;
+    let (stop_web, web_stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(http::serve(listeners, web, async {
+        let _ = web_stopped.await; // A dropped sender means stop as well.
+    }));
+    let reloads = Reloads {
+        next: reloads,
+        status: policy_status,
+    };
+    let outcome = pipeline::run(line, feed, reloads, stop).await;
+    drop((readiness, stop_web));
+    server.await.context("the web server failed")?;
+    outcome.map(|()| true)
+}
+
+/// Says that it watches, and where it answers.
+fn announce(listeners: &[TcpListener], web: &Web) -> anyhow::Result<()> {
     tracing::info!("watching this host with kernel object sha256:{OBJECT_DIGEST}");
-    for listener in &listeners {
+    for listener in listeners {
         let path = &web.telemetry_path;
         tracing::info!(
             "metrics on {}://{}{path}",
@@ -393,18 +474,12 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
             listener.local_addr()?
         );
     }
-    let (stop_web, web_stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(http::serve(listeners, web, async {
-        let _ = web_stopped.await; // A dropped sender means stop as well.
-    }));
-    let outcome = pipeline::run(line, feed, stop).await;
-    drop((readiness, policy_status, stop_web));
-    server.await.context("the web server failed")?;
-    outcome.map(|()| true)
+    Ok(())
 }
 
 /// Who reads what the kernel does not tell. Of environments, no more than the configuration allows.
-fn facts(host: &HostRoot, jobs: &Jobs) -> anyhow::Result<Facts> {
+fn facts(host: &HostRoot, prepared: &Prepared) -> anyhow::Result<Facts> {
+    let jobs = &prepared.config.jobs;
     let known = job::variables().into_iter();
     let known = known.map(|(name, take)| (name.to_owned(), take));
     let own = jobs
@@ -412,7 +487,7 @@ fn facts(host: &HostRoot, jobs: &Jobs) -> anyhow::Result<Facts> {
         .iter()
         .map(|name| (name.clone(), Take::Value));
     let wanted = jobs.detect.then(|| known.chain(own).collect());
-    Facts::start(host, wanted).context("cannot start a thread")
+    Facts::start(host, wanted, prepared.catalog.switches()).context("cannot start a thread")
 }
 
 /// The configuration with the resolvers that the host is told to ask, if it names none.
@@ -463,7 +538,10 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
     if [&config.events.destination, &args.metrics] == [&Some(Destination::Stdout); 2] {
         bail!("the events and the metrics both go to standard output; name a file for one of them");
     }
-    let recording = Recording::open(&args.file)?;
+    let mut recording = Recording::open(&args.file)?;
+    if let Some(against) = &args.against {
+        return compare(config, against, &mut recording);
+    }
     let header = recording.header();
     let info = HostInfo {
         name: header.host.clone(),
@@ -499,6 +577,27 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
         None => {}
     }
     Ok(true)
+}
+
+/// Prints what `config`'s policy says otherwise of a recording than the policy `against`. Whether
+/// it says the same.
+fn compare(config: Config, against: &Path, recording: &mut Recording) -> anyhow::Result<bool> {
+    let old = Config {
+        policy: Some(against.to_owned()),
+        ..config.clone()
+    };
+    let (boot_id, offset_ns) = {
+        let header = recording.header();
+        (header.boot_id.clone(), header.wall_offset_ns)
+    };
+    let collector =
+        |config: Config| Prepared::new(config, "")?.collector(boot_id.clone(), offset_ns);
+    let changes = Changes::between(collector(old)?, collector(config)?, recording)?;
+    if let Some(warning) = recording.warning() {
+        tracing::warn!("{warning}");
+    }
+    print(&changes.in_words())?;
+    Ok(changes.is_empty())
 }
 
 /// With standard output to itself, a replay shows there what a person would have seen.

@@ -5,7 +5,7 @@
 
 pub mod alertmanager;
 pub mod console;
-mod ecs;
+pub mod ecs;
 pub mod event_log;
 #[cfg(test)]
 pub(crate) mod fixture;

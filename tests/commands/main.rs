@@ -311,3 +311,118 @@ fn a_replay_under_a_candidate_policy() {
         ],
     );
 }
+
+/// What another policy would have said of a recording, and by the exit status whether anything.
+#[test]
+fn a_replay_against_another_policy() {
+    let case = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/replay/cases/claude-native-expected/recording"
+    );
+    let dir = temp_dir();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let old = file("old.toml", "# Nothing is forbidden.\n");
+    let new = file(
+        "new.toml",
+        "[[pack]]\nname = \"ban-and-replace\"\nbanned = [\"claude-code\"]\n",
+    );
+    let args = ["replay", case, "--policy", &new, "--against", &old];
+    let ended = telltale(dir.path(), &args);
+    ended.expect(1, &[]);
+    let change = "1 x claude-code (main) to api.anthropic.com: expected by manifest, \
+                  now denied by banned-tool (deny)\n";
+    assert!(ended.stdout.contains(change), "{ended:#?}");
+    let args = ["replay", case, "--policy", &old, "--against", &old];
+    let ended = telltale(dir.path(), &args);
+    ended.expect(0, &[]);
+    assert!(ended.stdout.starts_with("0 of "), "{ended:#?}");
+}
+
+/// A policy that can be used, and that its author cannot have meant.
+#[test]
+fn a_check_of_an_odd_policy() {
+    let dir = temp_dir();
+    let path = dir.path().join("policy.toml");
+    let rules = "[[rule]]\nid = \"all\"\naction = \"deny\"\ntool = [\"*\"]\n\
+                 [[rule]]\nid = \"one\"\naction = \"deny\"\ntool = [\"claude-code\"]\n";
+    std::fs::write(&path, rules).unwrap();
+    let file = path.display().to_string();
+    let ended = telltale(dir.path(), &["check", "--policy", &file]);
+    ended.expect(1, &[]);
+    let odd = format!("{file}:5:1: rule `one` never decides");
+    assert!(ended.stdout.contains(&odd), "{ended:#?}");
+}
+
+/// A golden recording, and the event that says of Claude Code's connection to its API.
+const CLAUDE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/replay/cases/claude-native-expected/recording"
+);
+
+/// From a recording and from an event log, by pid and by event: who, why, and each rule.
+#[test]
+fn an_explanation() {
+    let dir = temp_dir();
+    let policy = dir.path().join("policy.toml");
+    let rules = "[[rule]]\nid = \"others\"\naction = \"deny\"\ntool = [\"codex-cli\"]\n\
+                 [[pack]]\nname = \"data-sovereignty\"\njurisdictions = [\"CN\"]\n";
+    std::fs::write(&policy, rules).unwrap();
+    let policy = policy.display().to_string();
+    let log = dir.path().join("events.ndjson").display().to_string();
+    telltale(dir.path(), &["replay", CLAUDE, "--events", &log]).expect(0, &[]);
+    let events = monitor_tests::event::Event::parse_log(&std::fs::read_to_string(&log).unwrap());
+    let opened = events.iter().find(|event| {
+        event.action() == "connection-opened"
+            && event.text("destination.domain") == "api.anthropic.com"
+    });
+    let (id, pid) = (
+        opened.unwrap().text("event.id"),
+        opened.unwrap().pid().unwrap().to_string(),
+    );
+    for (wanted, file) in [(&*pid, CLAUDE), (&*pid, &*log), (id, &*log)] {
+        let args = ["explain", wanted, "--events", file, "--policy", &policy];
+        check_output(
+            &args,
+            &[
+                "Claude Code (claude-code) 2.1.328 as main, by its place of installation",
+                "evidence exe-path: glob",
+                "name api.anthropic.com (dns-own",
+                "the catalog alone: expected: api.anthropic.com is in Claude Code's manifest",
+                "rule 1, others: its `tool` does not fit",
+                "rule 2, data-leaves-for-unknown: its `country` does not fit",
+                "rule 3, data-leaves: fits, and decides: deny",
+            ],
+        );
+    }
+    let none = telltale(dir.path(), &["explain", "1", "--events", &log]);
+    none.expect(1, &[]);
+    telltale(dir.path(), &["explain", "x", "--events", &log]).expect(2, &["entity id"]);
+    telltale(dir.path(), &["explain", "1", "--events", &policy]).expect(2, &[":1: no event"]);
+}
+
+/// What was seen against what is declared: a patch of the manifest that `check` accepts.
+#[test]
+fn a_patch_of_a_manifest() {
+    let dir = temp_dir();
+    let diff = telltale(dir.path(), &["catalog", "diff", "--events", CLAUDE]);
+    diff.expect(0, &[]);
+    let seen = "#   seen      api.anthropic.com (api): api.anthropic.com\n";
+    assert!(diff.stdout.contains(seen), "{diff:#?}");
+    assert!(diff.stdout.contains("#   not seen  "), "{diff:#?}");
+    let undeclared = CLAUDE.replace("claude-native-expected", "undeclared-endpoint");
+    let diff = telltale(dir.path(), &["catalog", "diff", "--events", &undeclared]);
+    diff.expect(0, &[]);
+    let part = diff.stdout.split("[[endpoint]]\n").nth(1);
+    let part = part.unwrap_or_else(|| panic!("no patch in {diff:#?}"));
+    for line in [
+        "host = \"",
+        "purpose = \"other\"\n",
+        "confidence = \"measured\"\n",
+    ] {
+        assert!(part.contains(line), "{line} in {diff:#?}");
+    }
+}

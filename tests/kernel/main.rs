@@ -22,6 +22,7 @@ mod places;
 mod policy;
 mod privilege;
 mod recording;
+mod reload;
 mod replaced;
 mod scope;
 mod short_lived;

@@ -6,6 +6,7 @@
 use monitor_tests::event::Event;
 use monitor_tests::program::{self, Program};
 use monitor_tests::scene::{SERVER_V4, Scene};
+use monitor_tests::wait;
 
 const POLICY: &str = "[[pack]]\nname = \"ban-and-replace\"\nbanned = [\"claude-code\"]\n\
                       prescribed = [\"qoder-cli\"]\n";
@@ -147,5 +148,44 @@ fn telemetry_of_any_tool_is_denied_where_it_must_be_off() {
         ("telltale.verdict", "denied"),
         ("telltale.rule", "no-telemetry"),
         ("telltale.endpoint.purpose", "telemetry"),
+    ]);
+}
+
+/// Telemetry though the tool's environment says no; and nothing of the kind where it does not.
+#[test]
+fn telemetry_after_an_opt_out() {
+    let host = "http-intake.logs.us5.datadoghq.com";
+    let (scene, config) = scene("# Nothing is forbidden.\n", &[host]);
+    let _servers = scene.serve_https();
+    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let exe = claude.exe.display().to_string();
+    let telltale = scene.telltale().config(&config).start();
+    let to = format!("{host}:443");
+    // It waits until its environment was read: that is there only as long as the process is.
+    let run = |switch: &str| {
+        let env = Program {
+            exe: "/usr/bin/env".into(),
+            script: None,
+        };
+        let mut process = scene.start(&env, &[switch, &exe, "wait", "connect", &to]);
+        telltale.wait_for("start of the tool", |event| {
+            event.action() == "process-started"
+                && event.pid() == Some(process.pid())
+                && event.text("process.executable") == exe
+        });
+        process.say("go on");
+        process.succeed(wait::SOON);
+        telltale.wait_for_action(process.pid(), "process-ended");
+    };
+    run("DISABLE_TELEMETRY=0");
+    let after_optout = |event: &Event| {
+        event.action() == "alert" && event.text("telltale.rule") == "telemetry-after-optout"
+    };
+    assert!(!telltale.events().iter().any(after_optout));
+    run("DISABLE_TELEMETRY=1");
+    let alert = telltale.wait_for("alert", after_optout);
+    alert.expect(&[
+        ("telltale.alert.labels.switch", "DISABLE_TELEMETRY"),
+        ("telltale.alert.labels.endpoint", host),
     ]);
 }

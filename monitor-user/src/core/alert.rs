@@ -26,6 +26,8 @@
 //! | `flow-flood` | any process opens too many new flows | warning | tool, executable |
 //! | `coverage-lost` | something may have been missed | warning | reason |
 //! | `hook-lost` | someone detached a kernel program | critical | hook |
+//! | `telemetry-after-optout` | a tool contacts what a variable in its environment turns off | warning | tool, endpoint, switch |
+//! | `config-rejected` | a change of policy, catalog or configuration cannot be used | warning | |
 //! | `policy-exception-expired` | an exception's last day is over, and it is still there | warning | exception |
 //! | `name-conflict` | a client names another host than resolvers do, or a DNS answer is forged | warning for tools, else info | tool, role, endpoint, source |
 //! | `proxy-bypass` | a tool reaches outside past a mandatory proxy | warning | tool, role, endpoint |
@@ -76,8 +78,14 @@ const NAME_CONFLICT: &str = "name-conflict";
 /// A tool reaches out directly, though it must ask a proxy.
 const PROXY_BYPASS: &str = "proxy-bypass";
 
+/// What was written last cannot be used, and does not judge.
+const CONFIG_REJECTED: &str = "config-rejected";
+
+/// A tool sends telemetry though its environment says that it must not.
+const AFTER_OPTOUT: &str = "telemetry-after-optout";
+
 /// All rules that raise alerts, besides those of the policy.
-pub const RULES: [&str; 13] = [
+pub const RULES: [&str; 15] = [
     rule::UNEXPECTED_ENDPOINT,
     RAW_SOCKET,
     PACKET_SOCKET,
@@ -91,6 +99,8 @@ pub const RULES: [&str; 13] = [
     EXCEPTION_EXPIRED,
     NAME_CONFLICT,
     PROXY_BYPASS,
+    CONFIG_REJECTED,
+    AFTER_OPTOUT,
 ];
 
 /// Bytes of one annotation. Receivers reject or cut large alerts; the event log has it all.
@@ -175,6 +185,32 @@ impl Cause {
             severity,
             labels,
         })
+    }
+
+    /// A tool sends what the variable `switch` in its environment turns off.
+    #[must_use]
+    pub fn after_optout(flow: &JudgedFlow, switch: &str) -> Cause {
+        let tool = flow.process.tool.as_ref();
+        let tool = tool.map_or_else(|| NO_TOOL.into(), |member| Arc::clone(&member.tool.id));
+        Cause {
+            rule: AFTER_OPTOUT.into(),
+            severity: Severity::Warning,
+            labels: BTreeMap::from([
+                ("tool", tool),
+                ("endpoint", flow.endpoint()),
+                ("switch", switch.into()),
+            ]),
+        }
+    }
+
+    /// What was written last cannot be used, and does not judge.
+    #[must_use]
+    pub fn rejected() -> Cause {
+        Cause {
+            rule: CONFIG_REJECTED.into(),
+            severity: Severity::Warning,
+            labels: BTreeMap::new(),
+        }
     }
 
     /// An exception of the policy is over, and still there.
@@ -373,6 +409,33 @@ pub fn details_of_presence(
 ) -> BTreeMap<&'static str, Arc<str>> {
     let Judgement { rule, why, .. } = judgement;
     finished(details(process, "runs", rule, why))
+}
+
+/// The details of telemetry after an opt-out, for a person.
+#[must_use]
+pub fn details_after_optout(flow: &JudgedFlow, switch: &str) -> BTreeMap<&'static str, Arc<str>> {
+    let does = format!(
+        "contacts {} though {switch} was set when it started",
+        flow.endpoint()
+    );
+    let why = format!(
+        "{switch} is documented to turn this off; {}",
+        flow.judgement.why
+    );
+    let mut details = details(&flow.process, &does, AFTER_OPTOUT, &why);
+    details.insert("remote", remote(&flow.remote));
+    finished(details)
+}
+
+/// The details of a configuration that cannot be used, for a person.
+#[must_use]
+pub fn details_of_rejected(error: &str) -> BTreeMap<&'static str, Arc<str>> {
+    let summary = "A change of policy, catalog or configuration was rejected; what judged before \
+                   stays in force";
+    finished(BTreeMap::from([
+        ("summary", summary.to_owned()),
+        ("why", error.to_owned()),
+    ]))
 }
 
 /// The details of an exception that is over, for a person.

@@ -3,7 +3,7 @@
 //! In: the texts of `catalog/tools/*.toml` and `catalog/services/*.toml`. Out: [`Catalog`], which
 //! answers which tool a program is, what an endpoint is for, and whose it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -372,6 +372,15 @@ impl Catalog {
     #[must_use]
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// The variables that turn endpoints off, each once, as `NAME` or `NAME=value`.
+    #[must_use]
+    pub fn switches(&self) -> Vec<String> {
+        let endpoints = self.facts().flat_map(|facts| &facts.endpoints);
+        let switches = endpoints.filter_map(|endpoint| endpoint.switch.as_deref());
+        let switches: BTreeSet<&str> = switches.collect();
+        switches.into_iter().map(str::to_owned).collect()
     }
 
     /// SHA-256 over the names and texts of the files, in the order of the names; hex digits.

@@ -54,6 +54,15 @@ use questions::Ahead;
 /// Generations of a server that are looked at for whoever listens: a main process and its workers.
 const SERVERS_MAX: usize = 4;
 
+/// Purposes of what a switch is there to turn off.
+const OPTED_OUT_OF: [&str; 5] = [
+    "telemetry",
+    "error-reporting",
+    "feature-flags",
+    "device-fingerprint",
+    "encrypted-dns",
+];
+
 /// What the operator and the host ask of the collector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CollectorConfig {
@@ -124,6 +133,8 @@ pub struct Collector {
     sampling: bool,
     catalog: Arc<Catalog>,
     policy: Policy,
+    /// Why what was written last does not judge.
+    rejected: Option<String>,
     wall_offset_ns: i64,
     processes: ProcessTable,
     places: Places,
@@ -158,6 +169,7 @@ impl Collector {
             proxies: config.proxies,
             sampling: config.sampling,
             policy: Policy::new(config.policy),
+            rejected: None,
             wall_offset_ns: config.wall_offset_ns,
             catalog,
             processes: ProcessTable::new(config.boot_id, limits.processes),
@@ -261,6 +273,28 @@ impl Collector {
         &self.policy
     }
 
+    /// Judges by another policy and catalog from the next event on. Processes stay what they were
+    /// taken for when they started.
+    pub fn judge_by(&mut self, policy: Policy, catalog: Arc<Catalog>, now: BootNs) -> Vec<Effect> {
+        self.policy = policy;
+        self.catalog = catalog;
+        self.rejected = None;
+        self.policy_effects(now)
+    }
+
+    /// What was written last cannot be used, for this reason; what judges stays. Told until
+    /// [`Self::judge_by`].
+    pub fn reject(&mut self, error: &str, now: BootNs) -> Vec<Effect> {
+        self.rejected = Some(error.to_owned());
+        self.policy_effects(now)
+    }
+
+    /// Why what was written last does not judge; `None` if it does.
+    #[must_use]
+    pub fn rejected(&self) -> Option<&str> {
+        self.rejected.as_deref()
+    }
+
     /// The time of the clock is another: what to add to the time since boot, nanoseconds.
     pub fn set_wall_offset(&mut self, offset_ns: i64) {
         self.wall_offset_ns = offset_ns;
@@ -323,6 +357,7 @@ impl Collector {
             tool,
             place,
             job: self.ahead.job_of(key),
+            opted_out: self.ahead.opted_out_of(key),
         };
         let Inserted {
             view: process,
@@ -652,6 +687,24 @@ impl Collector {
         self.raise(Cause::of_flow(flow), details, now)
     }
 
+    /// A tool sends telemetry though its environment says that it must not.
+    fn alert_after_optout(&mut self, flow: &JudgedFlow, now: BootNs) -> Option<Effect> {
+        let member = flow.process.tool.as_ref()?;
+        let name = &flow.names.first()?.name;
+        let version = member.version.as_deref();
+        let catalog = Arc::clone(&self.catalog);
+        let endpoint = catalog.endpoint(&member.tool, name, version)?;
+        let switch = endpoint.switch.as_deref()?;
+        let variable = switch.split('=').next().unwrap_or(switch);
+        let is_set = flow.process.opted_out.iter().any(|set| **set == *variable);
+        if !is_set || !OPTED_OUT_OF.contains(&&*endpoint.purpose) {
+            return None;
+        }
+        let cause = Cause::after_optout(flow, variable);
+        let details = || alert::details_after_optout(flow, variable);
+        self.raise(Some(cause), details, now)
+    }
+
     fn raise(
         &mut self,
         cause: Option<Cause>,
@@ -704,6 +757,12 @@ impl Collector {
                 let details = || alert::details_of_presence(&process, &judgement);
                 effects.extend(self.raise(Some(cause), details, now));
             }
+        }
+        if let Some(error) = self.rejected.clone()
+            && !self.alerts.keep(&Cause::rejected(), now)
+        {
+            let details = || alert::details_of_rejected(&error);
+            effects.extend(self.raise(Some(Cause::rejected()), details, now));
         }
         let expired = self.policy.exceptions().iter();
         let expired: Vec<_> = expired

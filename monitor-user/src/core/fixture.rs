@@ -350,6 +350,7 @@ pub fn stranger(exe: &str) -> ProcessView {
         cgroup: CgroupId(7),
         place: None,
         job: JobOf::NotAsked,
+        opted_out: Arc::default(),
         origin: Origin::Executed,
         tool: None,
     }

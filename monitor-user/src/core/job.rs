@@ -35,6 +35,34 @@ pub struct Job {
     pub others: BTreeMap<Arc<str>, Arc<str>>,
 }
 
+/// How the name begins of what tells that a switch of the catalog is set in a process's
+/// environment. No variable has such a name.
+pub const SWITCH: &str = "switch:";
+
+/// The switches that are set, by the names of their variables.
+#[must_use]
+pub fn switches(told: &[(String, String)]) -> Arc<[Arc<str>]> {
+    let names = told
+        .iter()
+        .filter_map(|(name, _)| name.strip_prefix(SWITCH));
+    names.map(Arc::from).collect()
+}
+
+/// Whether a variable with this value sets a switch, which the catalog writes as `NAME` or as
+/// `NAME=value`. Programs take more than one spelling for yes and no, so these do as well.
+#[must_use]
+pub fn sets(switch: &str, name: &str, value: &str) -> bool {
+    const NO: [&str; 5] = ["", "0", "false", "off", "no"];
+    let (wanted, says) = switch.split_once('=').unwrap_or((switch, "1"));
+    let no = |text: &str| NO.iter().any(|no| text.eq_ignore_ascii_case(no));
+    wanted == name
+        && match says {
+            "1" => !no(value),
+            "0" => !value.is_empty() && no(value),
+            other => value == other,
+        }
+}
+
 /// What is known of a process's job.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum JobOf {
@@ -200,7 +228,7 @@ impl Job {
         let known = self::variables();
         let others = variables
             .iter()
-            .filter(|(name, _)| !known.contains_key(&**name))
+            .filter(|(name, _)| !known.contains_key(&**name) && !name.starts_with(SWITCH))
             .map(|(name, value)| (cleaned(name), cleaned(value)));
         let mut job = Job {
             provider: OTHER,
@@ -393,6 +421,37 @@ mod tests {
         assert_eq!(name(&long), long);
         assert_eq!(name(&format!("{long}x")), format!("{long}…"));
         assert_eq!(name("a\x1b[31m\nb"), "a\u{fffd}[31m\u{fffd}b");
+    }
+
+    #[test]
+    fn a_switch_is_set_in_more_than_one_spelling() {
+        #[track_caller]
+        fn check(switch: &str, value: &str, expect: bool) {
+            let name = switch.split('=').next().unwrap();
+            assert_eq!(sets(switch, name, value), expect, "{switch} {value}");
+            assert!(!sets(switch, "OTHER", value));
+        }
+        for yes in ["1", "true", "YES"] {
+            check("A", yes, true);
+            check("A=1", yes, true);
+            check("A=0", yes, false);
+        }
+        for no in ["0", "false", "OFF"] {
+            check("A", no, false);
+            check("A=1", no, false);
+            check("A=0", no, true);
+        }
+        check("A", "", false);
+        check("A=0", "", false);
+        check("A=minimal", "minimal", true);
+        check("A=minimal", "1", false);
+    }
+
+    #[test]
+    fn a_switch_is_no_job() {
+        let told = [("switch:A".to_owned(), "on".to_owned())];
+        assert_eq!(Job::of(&told), None);
+        assert_eq!(*switches(&told), ["A".into()]);
     }
 
     #[test]

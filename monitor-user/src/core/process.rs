@@ -118,6 +118,8 @@ pub struct Origination {
     pub place: Option<Arc<Place>>,
     /// The build job that it is part of; `None`: its ancestor's.
     pub job: Option<JobOf>,
+    /// Switches that its environment sets; `None`: its ancestor's.
+    pub opted_out: Option<Arc<[Arc<str>]>>,
 }
 
 /// A view that was made, and the bound that was met when it was put into the table.
@@ -199,6 +201,7 @@ impl ProcessTable {
             cgroup,
             place: None,
             job: JobOf::NotAsked,
+            opted_out: Arc::default(),
             origin: if key == ProcessKey::default() {
                 Origin::Kernel
             } else {
@@ -275,8 +278,11 @@ impl ProcessTable {
             tool,
             place,
             job,
+            opted_out,
         } = from;
-        let inherited = lineage.ancestor.map(|ancestor| ancestor.job.clone());
+        let inherited = lineage.ancestor.as_ref();
+        let inherited_out = inherited.map(|ancestor| Arc::clone(&ancestor.opted_out));
+        let inherited = inherited.map(|ancestor| ancestor.job.clone());
         let view = ProcessView {
             key: event.process,
             entity_id: self.entity_id(event.process),
@@ -291,6 +297,7 @@ impl ProcessTable {
             cgroup: event.cgroup,
             place,
             job: job.or(inherited).unwrap_or_default(),
+            opted_out: opted_out.or(inherited_out).unwrap_or_default(),
             origin: if event.found {
                 Origin::Found
             } else {
@@ -435,12 +442,13 @@ mod tests {
 
     impl From<Lineage> for Origination {
         fn from(lineage: Lineage) -> Self {
-            let (tool, place, job) = (None, None, None);
+            let (tool, place, job, opted_out) = (None, None, None, None);
             Origination {
                 lineage,
                 tool,
                 place,
                 job,
+                opted_out,
             }
         }
     }

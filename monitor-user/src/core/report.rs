@@ -116,6 +116,8 @@ pub struct ProcessView {
     pub place: Option<Arc<Place>>,
     /// The build job that it is part of.
     pub job: JobOf,
+    /// Switches of the catalog that its environment sets, by the names of their variables.
+    pub opted_out: Arc<[Arc<str>]>,
     /// How the monitor knows of it.
     pub origin: Origin,
     /// The AI tool it belongs to, with the evidence; `None` if to none.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use monitor_common::flow::ProcessKey;
 
 use super::HostRoot;
-use crate::core::job::{Take, is_mark};
+use crate::core::job::{SWITCH, Take, is_mark, sets};
 
 /// Bytes read of one environment. Build systems set about 200 variables, in 20 KiB; what comes
 /// after this much of anything else is not looked at.
@@ -39,6 +39,24 @@ impl HostRoot {
             }
         }
         Vec::new()
+    }
+
+    /// The switches that the environment of a process sets, each as `switch:NAME` and `on`. No
+    /// value leaves this file.
+    #[must_use]
+    pub fn set_switches(&self, process: ProcessKey, switches: &[String]) -> Vec<(String, String)> {
+        let environment = self.environment(process).unwrap_or_default();
+        let variables = environment.split(|&byte| byte == 0).filter_map(variable);
+        let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, value) in variables {
+            first.entry(name).or_insert(value); // As getenv(3).
+        }
+        let set = switches.iter().filter_map(|switch| {
+            let (name, _) = switch.split_once('=').unwrap_or((switch, ""));
+            let value = first.get(name)?;
+            sets(switch, name, value).then(|| (format!("{SWITCH}{name}"), "on".to_owned()))
+        });
+        set.collect()
     }
 
     /// The environment of a process at its exec; `None` if it is gone or may not be read.

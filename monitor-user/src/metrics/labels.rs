@@ -120,10 +120,13 @@ pub const RULE: Label = Label::new(
     "rule",
     "ids of the policy's rules, `unexpected-endpoint`, `raw-socket`, `packet-socket`, \
              `vsock-socket`, `fileless-exec`, `tool-advisory`, `dst-mismatch`, `flow-flood`, `coverage-lost`, `hook-lost`, \
-             `policy-exception-expired`, `name-conflict`, `proxy-bypass`, `other`",
+             `policy-exception-expired`, `name-conflict`, `proxy-bypass`, `config-rejected`, \
+             `telemetry-after-optout`, `other`",
 );
 /// Rule of the policy.
 pub const POLICY_RULE: Label = Label::new("rule", "ids of the first 256 rules, `other`");
+/// What became of a reload.
+pub const RELOAD_OUTCOME: Label = Label::new("outcome", "`loaded`, `rejected`");
 /// What a rule asks for.
 pub const ACTION: Label = Label::new("action", "`allow`, `alert`, `deny`");
 /// What the policy says.

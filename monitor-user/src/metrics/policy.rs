@@ -21,6 +21,9 @@ pub(super) struct Policy {
     rules: Gauge<0>,
     exceptions: Gauge<0>,
     decisions: Counter<2>,
+    reloads: Counter<1>,
+    reload_successful: Gauge<0>,
+    reload_timestamp: Gauge<0>,
     shown: Mutex<Shown>,
 }
 
@@ -35,7 +38,7 @@ struct Shown {
 impl Policy {
     pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
         define.section("Policy", "");
-        Ok(Policy {
+        let policy = Policy {
             info: define.gauge(
                 "telltale_policy_info",
                 "1, with what judges: two hosts with the same digests judge alike.",
@@ -53,8 +56,39 @@ impl Policy {
                  what it asks for. What an exception lifts counts as `allow`.",
                 [POLICY_RULE, ACTION],
             )?,
+            reloads: define.counter(
+                "telltale_reloads_total",
+                "Times that policy and catalog were read again, by what became of it.",
+                [RELOAD_OUTCOME],
+            )?,
+            reload_successful: define.gauge(
+                "telltale_reload_successful",
+                "1 if what was written last judges, 0 if it was rejected and the last good one \
+                 stays in force.",
+                [],
+            )?,
+            reload_timestamp: define.gauge(
+                "telltale_reload_success_timestamp_seconds",
+                "When what judges was put in force while Telltale ran; 0 if it is what judged from its start.",
+                [],
+            )?,
             shown: Mutex::default(),
-        })
+        };
+        for outcome in ["loaded", "rejected"] {
+            policy.reloads.add([outcome], 0);
+        }
+        policy.reload_successful.set([], 1);
+        Ok(policy)
+    }
+
+    /// Policy and catalog were read again.
+    pub(super) fn reloaded(&self, successful: bool, unix_seconds: i64) {
+        let outcome = if successful { "loaded" } else { "rejected" };
+        self.reloads.increment([outcome]);
+        self.reload_successful.set([], i64::from(successful));
+        if successful {
+            self.reload_timestamp.set([], unix_seconds);
+        }
     }
 
     /// Says by which policy is judged from now on. Out: the ids that alerts may have, each with

@@ -12,10 +12,47 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
+
+use self::known::{Frame, KnownProcesses};
+use super::HostInfo;
+use crate::clock::WallClock;
+use crate::core::report::Effect;
 
 /// The schema that the fields follow.
 const ECS_VERSION: &str = "9.4.0";
+
+/// Effects as lines of the log, for those who look at them right here.
+pub struct Lines {
+    frame: Frame,
+    processes: KnownProcesses,
+}
+
+impl Lines {
+    /// Lines of this host and run.
+    #[must_use]
+    pub fn new(host: &HostInfo) -> Self {
+        Lines {
+            frame: Frame::new(host),
+            processes: KnownProcesses::default(),
+        }
+    }
+
+    /// The line of an effect; `None` if the log does not show it.
+    ///
+    /// # Errors
+    ///
+    /// If it is no JSON; a test proves that it is.
+    pub fn value(
+        &mut self,
+        effect: &Effect,
+        clock: &WallClock,
+    ) -> serde_json::Result<Option<Value>> {
+        let line = Line::of(effect, clock, &self.frame, &mut self.processes);
+        line.map(serde_json::to_value).transpose()
+    }
+}
 
 /// One line of the event log.
 #[derive(Serialize)]

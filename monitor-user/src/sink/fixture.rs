@@ -79,6 +79,7 @@ pub fn process(pid: u32) -> ProcessView {
         cgroup: CgroupId(4242),
         place: None,
         job: JobOf::NotAsked,
+        opted_out: Arc::default(),
         origin: Origin::Executed,
         tool: Some(Arc::new(attribution("claude-code", Role::Main))),
     }

@@ -58,14 +58,19 @@ enum Answer {
 
 impl Facts {
     /// Starts the threads. `wanted`: the variables that may be read; `None` reads none.
+    /// `switches`: those of the catalog, of which is read whether they are set.
     ///
     /// # Errors
     ///
     /// There can be no further thread.
-    pub fn start(host: &HostRoot, wanted: Option<Wanted>) -> std::io::Result<Facts> {
+    pub fn start(
+        host: &HostRoot,
+        wanted: Option<Wanted>,
+        switches: Vec<String>,
+    ) -> std::io::Result<Facts> {
         let reads_jobs = wanted.is_some();
-        let mut places = Reader::new(host, Wanted::default());
-        let mut jobs = Reader::new(host, wanted.unwrap_or_default());
+        let mut places = Reader::new(host, Wanted::default(), Vec::new());
+        let mut jobs = Reader::new(host, wanted.unwrap_or_default(), switches);
         Ok(Facts {
             places: Asker::start("places", move |question| places.answer(question))?,
             jobs: Asker::start("jobs", move |question| jobs.answer(question))?,
@@ -128,6 +133,7 @@ impl Facts {
 struct Reader {
     host: HostRoot,
     wanted: Wanted,
+    switches: Vec<String>,
     walk: Option<Walk>,
 }
 
@@ -138,10 +144,11 @@ struct Walk {
 }
 
 impl Reader {
-    fn new(host: &HostRoot, wanted: Wanted) -> Self {
+    fn new(host: &HostRoot, wanted: Wanted, switches: Vec<String>) -> Self {
         Reader {
             host: host.clone(),
             wanted,
+            switches,
             walk: None,
         }
     }
@@ -163,10 +170,12 @@ impl Reader {
                     malformed: found.malformed,
                 }
             }
-            Question::Job { process, ancestry } => Answer::Job {
-                process,
-                variables: self.host.job_variables(&ancestry, &self.wanted),
-            },
+            Question::Job { process, ancestry } => {
+                // First what an answer too long would be cut after.
+                let mut variables = self.host.set_switches(process, &self.switches);
+                variables.extend(self.host.job_variables(&ancestry, &self.wanted));
+                Answer::Job { process, variables }
+            }
         }
     }
 
@@ -275,7 +284,7 @@ mod tests {
         let host = HostRoot(folder.path().to_owned());
         let wanted =
             wanted.map(|name| Wanted::from([(name.to_owned(), crate::core::job::Take::Value)]));
-        let mut facts = Facts::start(&host, wanted).unwrap();
+        let mut facts = Facts::start(&host, wanted, vec!["OUT=1".to_owned()]).unwrap();
         let mut records = facts.ask(question(&host), BootNs(7));
         while facts.places.open() + facts.jobs.open() > 0 {
             records.extend(facts.late(BootNs(7)));

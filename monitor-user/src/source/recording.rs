@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use monitor_common::ABI_VERSION;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::core::event::BootNs;
 
@@ -308,6 +309,13 @@ pub enum RecordingWarning {
         /// Time of its last line.
         now: BootNs,
     },
+}
+
+/// Whether a file that begins with this line is a recording.
+#[must_use]
+pub fn is_recording(first_line: &str) -> bool {
+    serde_json::from_str::<Value>(first_line)
+        .is_ok_and(|header| header.get("telltale_recording").is_some())
 }
 
 impl Recording {

@@ -13,7 +13,7 @@ use crate::core::attribute::Attribution;
 use crate::core::event::{
     BootNs, CgroupId, CgroupMade, ContainerTold, Event, FlowOpened, Hook, JobTold, ProcessExecuted,
 };
-use crate::core::job::{Job, JobOf};
+use crate::core::job::{self, Job, JobOf};
 use crate::core::policy::judgement::Verdict;
 use crate::core::report::{Effect, Limit, Question};
 
@@ -24,9 +24,17 @@ pub(super) struct Ahead {
     pub(super) tool: Option<(ProcessKey, Option<Attribution>)>,
     /// Its build job.
     job: Option<(ProcessKey, JobOf)>,
+    /// The switches that its environment sets.
+    opted_out: Option<(ProcessKey, Arc<[Arc<str>]>)>,
 }
 
 impl Ahead {
+    /// The switches of this image, if that is the one that was asked about.
+    pub(super) fn opted_out_of(&mut self, image: ProcessKey) -> Option<Arc<[Arc<str>]>> {
+        let (asked, switches) = self.opted_out.take()?;
+        (asked == image).then_some(switches)
+    }
+
     /// The job of this image, if that is the one that was asked about.
     pub(super) fn job_of(&mut self, image: ProcessKey) -> Option<JobOf> {
         let (asked, job) = self.job.take()?;
@@ -132,14 +140,19 @@ impl Collector {
             Some(job) => JobOf::Job(Arc::new(job)),
             None => JobOf::NoJob,
         };
+        let switches = job::switches(&event.variables);
         let is_known = self
             .processes
             .find(event.process)
             .is_some_and(|view| view.key == event.process);
         if is_known {
-            self.processes.amend(event.process, |view| view.job = job);
+            self.processes.amend(event.process, |view| {
+                view.job = job;
+                view.opted_out = switches;
+            });
         } else {
             self.ahead.job = Some((event.process, job));
+            self.ahead.opted_out = Some((event.process, switches));
         }
         Vec::new()
     }
