@@ -311,11 +311,11 @@ mod tests {
     #[test]
     fn podman() {
         let list = r#"[{"id":"other","names":["x"]},{"id":"ID","names":["build-box"],"image":"",
-            "metadata":"{\"image-name\":\"docker.io/library/debian:12\",\"name\":\"build-box\"}"}]"#;
+            "metadata":"{\"image-name\":\"registry.example/debian:12\",\"name\":\"build-box\"}"}]"#;
         let expect = [
             "runtime=podman",
             "name=build-box",
-            "image=docker.io/library/debian:12",
+            "image=registry.example/debian:12",
         ];
         let storage = "var/lib/containers/storage";
         for file in [
