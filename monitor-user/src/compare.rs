@@ -3,9 +3,10 @@
 //! In: the effects of one recording under two policies. Out: the judgements that differ.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::core::collector::Collector;
-use crate::core::event::Event;
+use crate::core::event::{BootNs, Event};
 use crate::core::flow::endpoint_name;
 use crate::core::policy::judgement::Judgement;
 use crate::core::report::{Effect, FlowAction, ProcessView};
@@ -16,7 +17,23 @@ use crate::source::recording::{Entry, Recording};
 pub struct Changes {
     counted: BTreeMap<String, u64>,
     /// Judgements in all.
-    judged: u64,
+    judged: usize,
+}
+
+/// What is judged: image, socket, remote; of a start, the image alone.
+type Judged = (Arc<str>, u64, String);
+
+/// What one policy says, by process and socket: a policy may wait longer than another for what a
+/// client says, so that the order differs.
+#[derive(Debug, Default)]
+struct Said(BTreeMap<Judged, (String, String)>);
+
+impl Said {
+    fn add(&mut self, effects: &[Effect]) {
+        for (key, what, judgement) in effects.iter().filter_map(judged) {
+            self.0.entry(key).or_insert_with(|| (what, said(judgement)));
+        }
+    }
 }
 
 impl Changes {
@@ -30,23 +47,38 @@ impl Changes {
         mut new: Collector,
         recording: &mut Recording,
     ) -> anyhow::Result<Changes> {
-        let mut changes = Changes::default();
+        let (mut before, mut after) = (Said::default(), Said::default());
+        let mut last = BootNs(0);
         for entry in recording.by_ref() {
             let entry = entry?;
-            let now = entry.now();
+            last = entry.now();
             match entry {
                 Entry::Record { bytes, .. } => {
                     if let Ok(event) = Event::decode(&bytes) {
-                        let before = old.apply(event.clone(), now);
-                        changes.add(&before, &new.apply(event, now));
+                        before.add(&old.apply(event.clone(), last));
+                        after.add(&new.apply(event, last));
                     }
                 }
-                // What a policy says first when time passes is an alert, and no judgement.
                 Entry::Tick { .. } => {
-                    old.sweep(now);
-                    new.sweep(now);
+                    before.add(&old.sweep(last));
+                    after.add(&new.sweep(last));
                 }
                 Entry::End { .. } => {}
+            }
+        }
+        before.add(&old.shutdown(last));
+        after.add(&new.shutdown(last));
+        let mut changes = Changes {
+            judged: after.0.len(),
+            ..Changes::default()
+        };
+        for (key, (what, new)) in &after.0 {
+            let Some((_, old)) = before.0.get(key) else {
+                continue;
+            };
+            if old != new {
+                let change = format!("{what}: {old}, now {new}");
+                *changes.counted.entry(change).or_default() += 1;
             }
         }
         Ok(changes)
@@ -56,21 +88,6 @@ impl Changes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counted.is_empty()
-    }
-
-    /// Both tell of the same processes and flows, in the same order: only the judgements differ.
-    fn add(&mut self, old: &[Effect], new: &[Effect]) {
-        let (old, new) = (old.iter().filter_map(judged), new.iter().filter_map(judged));
-        for ((what, old), (_, new)) in old.zip(new) {
-            self.judged += 1;
-            let (old, new) = (said(old), said(new));
-            if old != new {
-                *self
-                    .counted
-                    .entry(format!("{what}: {old}, now {new}"))
-                    .or_default() += 1;
-            }
-        }
     }
 
     /// One line for each difference.
@@ -86,15 +103,28 @@ impl Changes {
     }
 }
 
-/// Of what an effect tells, and how that was judged. Ends of flows repeat their opening.
-fn judged(effect: &Effect) -> Option<(String, &Judgement)> {
+/// Of what an effect tells, in which words, and how that was judged. Ends of flows repeat their
+/// opening.
+fn judged(effect: &Effect) -> Option<(Judged, String, &Judgement)> {
     match effect {
         Effect::ProcessStarted(event) => {
-            Some((format!("{} starts", who(&event.process)), &event.judgement))
+            let key = (Arc::clone(&event.process.entity_id), 0, String::new());
+            Some((
+                key,
+                format!("{} starts", who(&event.process)),
+                &event.judgement,
+            ))
         }
         Effect::Flow(report) if matches!(report.action, FlowAction::Opened { .. }) => {
             let to = endpoint_name(report.names.first(), report.ip());
+            let remote = report.remote.addr.to_string();
+            let key = (
+                Arc::clone(&report.process.entity_id),
+                report.cookie.0,
+                remote,
+            );
             Some((
+                key,
                 format!("{} to {to}", who(&report.process)),
                 &report.judgement,
             ))

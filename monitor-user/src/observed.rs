@@ -49,6 +49,20 @@ pub fn in_words(events: &[Value], catalog: &Catalog) -> String {
     out
 }
 
+/// How the name is known that the event shows: the first source that backs it, if any does.
+fn best_source(event: &Value) -> &str {
+    let (own, host) = (&event["telltale"]["name"], &event["destination"]["domain"]);
+    let candidates = own["candidates"].as_array().into_iter().flatten();
+    let mut sources = candidates
+        .filter(|candidate| candidate["name"] == *host)
+        .map(|candidate| text(&candidate["source"]));
+    let backs = |name: &&str| {
+        let mut known = NameSource::ALL.into_iter();
+        known.any(|source| source.name() == *name && source.is_backed())
+    };
+    sources.find(backs).unwrap_or_else(|| text(&own["source"]))
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
@@ -75,7 +89,7 @@ impl Seen {
         if self.connections == 0 {
             self.first = time.to_owned();
             self.event = text(&event["event"]["id"]).to_owned();
-            self.source = text(&event["telltale"]["name"]["source"]).to_owned();
+            self.source = best_source(event).to_owned();
         }
         self.connections += 1;
         self.last = time.to_owned();

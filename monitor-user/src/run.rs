@@ -252,9 +252,11 @@ fn events_of(file: &Path, config: &Config) -> anyhow::Result<Vec<Value>> {
         Prepared::new(config, &host.session)?.collector(host.boot_id.clone(), clock.offset_ns)?;
     let mut lines = Lines::new(&host);
     let mut events = Vec::new();
+    let mut last = BootNs(0);
     for entry in recording.by_ref() {
         let entry = entry?;
         let now = entry.now();
+        last = now;
         let effects = match entry {
             Entry::Record { bytes, .. } => match Event::decode(&bytes) {
                 Ok(event) => collector.apply(event, now),
@@ -266,6 +268,10 @@ fn events_of(file: &Path, config: &Config) -> anyhow::Result<Vec<Value>> {
         for effect in &effects {
             events.extend(lines.value(effect, &clock)?);
         }
+    }
+    // What waited for its client's words is told at the end.
+    for effect in &collector.shutdown(last) {
+        events.extend(lines.value(effect, &clock)?);
     }
     Ok(events)
 }

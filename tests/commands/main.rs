@@ -330,7 +330,17 @@ fn a_replay_against_another_policy() {
         "new.toml",
         "[[pack]]\nname = \"ban-and-replace\"\nbanned = [\"claude-code\"]\n",
     );
-    let args = ["replay", case, "--policy", &new, "--against", &old];
+    let config = write_config(dir.path(), "").display().to_string();
+    let args = [
+        "replay",
+        case,
+        "--config",
+        &config,
+        "--policy",
+        &new,
+        "--against",
+        &old,
+    ];
     let ended = telltale(dir.path(), &args);
     ended.expect(1, &[]);
     let change = "1 x claude-code (main) to api.anthropic.com: expected by manifest, \
@@ -373,7 +383,9 @@ fn an_explanation() {
     std::fs::write(&policy, rules).unwrap();
     let policy = policy.display().to_string();
     let log = dir.path().join("events.ndjson").display().to_string();
-    telltale(dir.path(), &["replay", CLAUDE, "--events", &log]).expect(0, &[]);
+    let config = write_config(dir.path(), "").display().to_string();
+    let args = ["replay", CLAUDE, "--config", &config, "--events", &log];
+    telltale(dir.path(), &args).expect(0, &[]);
     let events = monitor_tests::event::Event::parse_log(&std::fs::read_to_string(&log).unwrap());
     let opened = events.iter().find(|event| {
         event.action() == "connection-opened"
@@ -384,13 +396,15 @@ fn an_explanation() {
         opened.unwrap().pid().unwrap().to_string(),
     );
     for (wanted, file) in [(&*pid, CLAUDE), (&*pid, &*log), (id, &*log)] {
-        let args = ["explain", wanted, "--events", file, "--policy", &policy];
+        let args = [
+            "explain", wanted, "--events", file, "--config", &config, "--policy", &policy,
+        ];
         check_output(
             &args,
             &[
                 "Claude Code (claude-code) 2.1.328 as main, by its place of installation",
                 "evidence exe-path: glob",
-                "name api.anthropic.com (dns-own",
+                "name api.anthropic.com (",
                 "the catalog alone: expected: api.anthropic.com is in Claude Code's manifest",
                 "rule 1, others: its `tool` does not fit",
                 "rule 2, data-leaves-for-unknown: its `country` does not fit",
@@ -408,14 +422,21 @@ fn an_explanation() {
 #[test]
 fn a_patch_of_a_manifest() {
     let dir = temp_dir();
-    let diff = telltale(dir.path(), &["catalog", "diff", "--events", CLAUDE]);
-    diff.expect(0, &[]);
+    let config = write_config(dir.path(), "").display().to_string();
+    let diff_of = |case: &str| {
+        let recording = CLAUDE.replace("claude-native-expected", case);
+        let log = dir.path().join(case).display().to_string();
+        let args = ["replay", &recording, "--config", &config, "--events", &log];
+        telltale(dir.path(), &args).expect(0, &[]);
+        let diff = telltale(dir.path(), &["catalog", "diff", "--events", &log]);
+        diff.expect(0, &[]);
+        diff
+    };
+    let diff = diff_of("claude-native-expected");
     let seen = "#   seen      api.anthropic.com (api): api.anthropic.com\n";
     assert!(diff.stdout.contains(seen), "{diff:#?}");
     assert!(diff.stdout.contains("#   not seen  "), "{diff:#?}");
-    let undeclared = CLAUDE.replace("claude-native-expected", "undeclared-endpoint");
-    let diff = telltale(dir.path(), &["catalog", "diff", "--events", &undeclared]);
-    diff.expect(0, &[]);
+    let diff = diff_of("undeclared-endpoint");
     let part = diff.stdout.split("[[endpoint]]\n").nth(1);
     let part = part.unwrap_or_else(|| panic!("no patch in {diff:#?}"));
     for line in [
