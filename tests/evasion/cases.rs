@@ -78,6 +78,8 @@ pub enum Also {
     Via,
     /// As many bytes each way as the application and the peer counted.
     Bytes,
+    /// The same, and what Multipath TCP may have sent again: at most an eighth more.
+    BytesAndRepeats,
     /// As many connections to each destination as packets got there.
     Count,
     /// The doer's executable is the file that it really is.
@@ -380,7 +382,7 @@ const ROADS: &[Case] = &[
     attributed("bytes-uring", "bytes of io_uring", &[V4]).also(BYTES),
     attributed("bytes-zerocopy", "bytes of MSG_ZEROCOPY", &[V4]).also(BYTES),
     attributed("bytes-fast-open", "bytes of TCP Fast Open", &[V4]).also(BYTES),
-    attributed("bytes-mptcp", "bytes of Multipath TCP", &[V4]).also(BYTES),
+    attributed("bytes-mptcp", "bytes of Multipath TCP", &[V4]).also(&[Also::BytesAndRepeats]),
     attributed("bytes-udp-connected", "bytes of connected UDP", &[V4]).also(BYTES),
     attributed("bytes-udp-gso", "bytes of segmented UDP", &[V4]).also(BYTES),
     attributed("bytes-udp-sendto", "bytes of UDP by sendto", &[V4]),
