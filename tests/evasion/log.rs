@@ -29,6 +29,14 @@ pub struct Log {
     others: Vec<Event>,
 }
 
+/// Whether a line is about destinations, and none of them is the suite's. What else stands in it
+/// does not count: a program's arguments name addresses, too.
+fn is_of_others(line: &str) -> bool {
+    let mut ips = line.split("\"ip\":").skip(1).peekable();
+    let is_of_suite = |ip: &str| network::PREFIXES.iter().any(|it| ip.starts_with(it));
+    ips.peek().is_some() && !ips.any(is_of_suite)
+}
+
 impl Log {
     /// Of a monitor that writes to this file.
     #[must_use]
@@ -71,13 +79,7 @@ impl Log {
     fn add(&mut self, line: &str) {
         let is_control = |char: char| char.is_control() && char != '\n';
         assert!(!line.contains(is_control), "control characters in {line:?}");
-        // Not anywhere in the line: a program's arguments name addresses, too.
-        let is_of_suite = |line: &str| {
-            let ips = line.split("\"ip\":").skip(1);
-            ips.into_iter()
-                .any(|ip| network::PREFIXES.iter().any(|it| ip.starts_with(it)))
-        };
-        if line.contains(PROCESS) || line.contains(FLOW) && !is_of_suite(line) {
+        if line.contains(PROCESS) || line.contains(FLOW) && is_of_others(line) {
             return;
         }
         for event in Event::parse_log(line) {
