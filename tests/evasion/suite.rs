@@ -117,6 +117,8 @@ pub fn monitor<'a>(dir: &Path, scope: &str) -> (Telltale<'a>, Log) {
     fs::create_dir(own).expect("a folder");
     let pins = BpfFs::pins_in(dir).display().to_string();
     let options = Options::new(own).scope(scope).args(&["--pin", &pins]);
+    // The floods would fill more files than one, and the log is read as one.
+    let options = options.config("[events]\nrotate_mebibytes = 65536\n");
     let telltale = options.start();
     let log = Log::of(&own.join("events.ndjson"));
     (telltale, log)
