@@ -2,6 +2,8 @@
 //!
 //! In: curl and dig as children of a stand-in tool, plain servers that answer nothing of use.
 //! Out: names with their sources, verdicts, alerts; and nothing else of what was sent.
+//!
+//! Each has the host for itself: what other tests resolve would back, or contradict, its names.
 
 use std::fs;
 
@@ -35,7 +37,7 @@ fn opened(telltale: &Telltale<'_>, name: &str) -> Event {
 
 #[test]
 fn a_name_from_the_tls_hello_alone() {
-    let scene = Scene::new();
+    let scene = Scene::alone();
     let _servers = scene.serve_https();
     let telltale = scene.telltale().start();
     curl(
@@ -51,7 +53,7 @@ fn a_name_from_the_tls_hello_alone() {
 
 #[test]
 fn a_name_from_plain_http() {
-    let scene = Scene::new();
+    let scene = Scene::alone();
     let _servers = scene.serve_https();
     let telltale = scene.telltale().start();
     let pinned = "paste.example:443:203.0.113.10";
@@ -68,7 +70,7 @@ fn a_name_from_plain_http() {
 /// The name is true of another address, and this address is known under another name.
 #[test]
 fn a_false_name_is_told_with_both() {
-    let scene = Scene::new();
+    let scene = Scene::alone();
     let _servers = scene.serve_https();
     scene.dns.answer("api.anthropic.com", &[SERVER_V6]);
     scene.dns.answer("paste.example", &[SERVER_V4]);
@@ -96,7 +98,7 @@ fn a_false_name_is_told_with_both() {
 
 #[test]
 fn a_target_behind_proxies() {
-    let scene = Scene::new();
+    let scene = Scene::alone();
     let _servers = scene.serve_https();
     let telltale = scene.telltale().start();
     let proxy = format!("{SERVER_V4}:443");
@@ -112,7 +114,7 @@ fn a_target_behind_proxies() {
 
 #[test]
 fn a_tool_that_passes_by_the_proxy() {
-    let scene = Scene::new();
+    let scene = Scene::alone();
     let _servers = scene.serve_https();
     let telltale = scene
         .telltale()
@@ -130,7 +132,7 @@ fn a_tool_that_passes_by_the_proxy() {
 /// dig asks over TCP; what it learned explains another process's connection.
 #[test]
 fn a_name_from_dns_over_tcp() {
-    let scene = Scene::new();
+    let scene = Scene::alone();
     let _servers = scene.serve_https();
     scene.dns.answer("paste.example", &[SERVER_V4]);
     let telltale = scene.telltale().start();
@@ -146,7 +148,7 @@ fn a_name_from_dns_over_tcp() {
 /// `getaddrinfo()` with two addresses connects UDP sockets to port 0 to choose among them.
 #[test]
 fn choosing_a_source_address_is_no_connection() {
-    let scene = Scene::new();
+    let scene = Scene::alone();
     let _servers = scene.serve_https();
     scene
         .dns
@@ -165,7 +167,7 @@ fn choosing_a_source_address_is_no_connection() {
 #[test]
 fn nothing_but_names_comes_out() {
     const MARK: &str = "zqxmarkerzqx";
-    let scene = Scene::new();
+    let scene = Scene::alone();
     let _servers = scene.serve_https();
     let telltale = scene.telltale().scope("all").record().start();
     // Path, field, password and body; the marker is put together so that no argument holds it.
