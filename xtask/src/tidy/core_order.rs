@@ -43,8 +43,8 @@ fn rank(module: &str) -> Option<Rank> {
 }
 
 fn may_use(own: Rank, other: Rank) -> bool {
-    /// `wire` and `event` do not speak the vocabulary, which is made from them.
-    const SILENT_ROWS: usize = 2;
+    /// The rows up to `event` do not speak the vocabulary, which is made from them.
+    const SILENT_ROWS: usize = 3;
     match (own, other) {
         (Rank::Row(own), Rank::Row(other)) => other < own,
         (Rank::Row(own), Rank::Vocabulary) => own >= SILENT_ROWS,
