@@ -92,8 +92,11 @@ pub const GAP_NO_SOCKET_STORAGE: u32 = GAP_FLOWS_FULL + 1;
 pub const GAP_WATCHED_FULL: u32 = GAP_FLOWS_FULL + 2;
 /// A process could not be given a budget; it was let through without one.
 pub const GAP_BUDGETS_FULL: u32 = GAP_FLOWS_FULL + 3;
+/// The opener of an MPTCP socket could not be remembered: connections that the kernel adds to it
+/// will be the kernel's own.
+pub const GAP_MPTCP_FULL: u32 = GAP_FLOWS_FULL + 4;
 /// Number of gap counters.
-pub const GAPS: u32 = 4;
+pub const GAPS: u32 = 5;
 
 /// Names of the gap counters, in index order; the `reason` label of metrics.
 pub const GAP_NAMES: [&str; GAPS as usize] = [
@@ -101,6 +104,7 @@ pub const GAP_NAMES: [&str; GAPS as usize] = [
     "no_socket_storage",
     "watched_full",
     "budgets_full",
+    "mptcp_full",
 ];
 
 /// Length of the counter array.

@@ -22,7 +22,10 @@ use aya_ebpf::{
     programs::{SockContext, SockOpsContext},
 };
 use monitor_common::{
-    counter::{AGGREGATED, DROPPED_UNREADABLE, GAP_NO_SOCKET_STORAGE, HOOK_FLOW_END, HOOK_SOCKET},
+    counter::{
+        AGGREGATED, DROPPED_UNREADABLE, GAP_MPTCP_FULL, GAP_NO_SOCKET_STORAGE, HOOK_FLOW_END,
+        HOOK_SOCKET,
+    },
     flow::{FlowKey, Remote},
     record::{self, END_CLOSED, END_FAILED, END_NEVER_SENT, FlowEnded, SOCK_RAW, SocketOpened},
 };
@@ -89,8 +92,9 @@ fn created(sock: *mut bpf_sock) {
     if protocol == u32::from(MPTCP)
         && let Some(process) = process
     {
-        // Full: extra connections of this socket will be the kernel's own.
-        let _: Result<(), _> = MPTCP_OPENERS.insert(cookie(sock), &process, 0);
+        if MPTCP_OPENERS.insert(cookie(sock), &process, 0).is_err() {
+            emit::count(GAP_MPTCP_FULL);
+        }
     }
     if socket_type != SOCK_RAW {
         return;

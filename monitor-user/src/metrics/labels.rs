@@ -185,7 +185,7 @@ pub const HOOK_OUTCOME: Label = Label::new(
 /// What the kernel side could not keep.
 pub const GAP: Label = Label::new(
     "reason",
-    "`flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`",
+    "`flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`, `mptcp_full`",
 );
 /// What a socket can do.
 pub const SOCKET_KIND: Label =
@@ -195,7 +195,7 @@ pub const GAP_REASON: Label = Label::new(
     "reason",
     "`not_yet_verified`, `hook_not_attached:` or `hook_lost:` with a kernel program, \
              `books_unbalanced:` with a hook, `dropped:` with a hook and an outcome, \
-             `flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`, \
+             `flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`, `mptcp_full`, \
              `decode_errors`, `table_full:` with a table, `canary_missing`, \
              `feature_missing:` with a kernel program, `restart`, `not_pinned`",
 );
