@@ -218,7 +218,7 @@ pub async fn run(
                     feed.watch(process);
                 }
                 if feed.is_pinned() && line.sinks.write_out() {
-                    feed.written(last);
+                    feed.written(last, line.collector.waiting());
                 }
             }
             Some(reload) = reloads.next.recv() => line.reload(reload, &reloads.status, clock::now()),
@@ -236,7 +236,7 @@ pub async fn run(
     // Detached by now: what happens from here on is not seen, and not promised. Where it is pinned
     // instead, the next monitor tells it.
     if line.end(clock::now()).await {
-        feed.written(last);
+        feed.written(last, 0);
     }
     feed.end();
     Ok(())

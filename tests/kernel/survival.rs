@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use monitor_common::counter::HOOK_NAMES;
 use monitor_tests::bpffs::BpfFs;
 use monitor_tests::event::Event;
 use monitor_tests::metrics::Metrics;
-use monitor_tests::scene::temp_dir;
+use monitor_tests::netns::NetNs;
+use monitor_tests::scene::{SERVER_V4, temp_dir};
+use monitor_tests::tcp::TcpServer;
 use monitor_tests::telltale::{Options, Telltale, telltale};
 use monitor_tests::turn::Turn;
 use monitor_tests::wait;
@@ -187,6 +189,31 @@ fn what_happens_between_a_kill_and_the_next_start_is_told() {
     check_balance(&metrics);
     let recovered = metrics.get("telltale_restart_operations", &[("outcome", "recovered")]);
     assert_eq!(recovered, count(&resumed, "recovered") as f64);
+}
+
+/// A connection that waits for its client to say a name is in no log yet, though its record is
+/// taken: a kill then counts it.
+#[test]
+fn connections_that_wait_for_a_name_when_the_monitor_is_killed_are_counted() {
+    const WAITING: usize = 40;
+    let (_turn, dir) = (Turn::shared(), temp_dir());
+    let bpf = BpfFs::mount(dir.path());
+    let ns = NetNs::new();
+    let server = TcpServer::start(&ns, &format!("{SERVER_V4}:443"));
+    let remote: SocketAddr = format!("{SERVER_V4}:443").parse().unwrap();
+    let first = pinned(dir.path(), &bpf.pins());
+    let connect = || TcpStream::connect(remote).unwrap();
+    let silent = ns.enter(|| -> Vec<_> { (0..WAITING).map(|_| connect()).collect() });
+    // Long enough to be taken and noted, and not for the wait to end.
+    thread::sleep(Duration::from_millis(1200));
+    assert_eq!(told(dir.path(), remote).len(), 0, "they wait");
+    kill(first);
+    drop((silent, server)); // What is still open would be found.
+    let second = pinned(dir.path(), &bpf.pins());
+    second.wait_for("word of the restart", |event| {
+        event.action() == "monitor-resumed"
+    });
+    check_told_or_counted(dir.path(), remote, WAITING as u64);
 }
 
 /// Operations without a record are in the flow map, which the next monitor reads on.

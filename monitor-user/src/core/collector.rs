@@ -319,6 +319,12 @@ impl Collector {
         }
     }
 
+    /// Openings that were applied and are not told yet, because a name may still come.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.count()
+    }
+
     /// The bounds of the tables.
     #[must_use]
     pub fn limits(&self) -> Limits {

@@ -36,7 +36,7 @@ impl Waiting {
         }
     }
 
-    /// Lets an opening wait. Returns whether there was room.
+    /// Lets an opening wait, of whose socket and remote none waits. Returns whether there was room.
     pub fn push(&mut self, event: &FlowOpened, now: BootNs) -> bool {
         if self.opened.len() >= self.capacity {
             return false;
@@ -72,6 +72,12 @@ impl Waiting {
     /// Everything: nothing more will be said.
     pub fn take_all(&mut self) -> Vec<FlowOpened> {
         self.take_if(|_| true)
+    }
+
+    /// Openings that are not told yet.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.opened.len()
     }
 
     fn take_if(&mut self, is_due: impl Fn(BootNs) -> bool) -> Vec<FlowOpened> {
@@ -121,6 +127,7 @@ mod tests {
         let mut waiting = Waiting::new(2);
         waiting.push(&opening(5, "192.0.2.1:1", 2), at(10));
         waiting.push(&opening(9, "192.0.2.1:1", 1), at(10));
+        assert_eq!(waiting.count(), 2);
         assert!(!waiting.push(&opening(6, "192.0.2.1:1", 1), at(10)));
         check(&waiting.overdue(at(12)), &[]);
         check(&waiting.overdue(at(13)), &[9, 5]);

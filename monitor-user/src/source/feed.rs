@@ -60,8 +60,8 @@ impl Batch {
 
 enum Order {
     Watch(ProcessKey),
-    /// Everything up to the batch of this number was written out.
-    Written(u64),
+    /// Everything up to the batch of this number was written out, except so many openings.
+    Written(u64, usize),
     Stop,
 }
 
@@ -131,9 +131,9 @@ impl Feed {
         self.is_pinned
     }
 
-    /// Everything up to this batch was written out.
-    pub fn written(&self, number: u64) {
-        let _ = self.orders.send(Order::Written(number)); // As above.
+    /// Everything up to this batch was written out, except so many openings that wait for a name.
+    pub fn written(&self, number: u64, waiting: usize) {
+        let _ = self.orders.send(Order::Written(number, waiting)); // As above.
     }
 
     /// Asks for the last batch.
@@ -182,7 +182,7 @@ impl Source {
         loop {
             match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Order::Watch(process)) => self.watch(process),
-                Ok(Order::Written(number)) => self.settle(number),
+                Ok(Order::Written(number, waiting)) => self.settle(number, waiting),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     due = Instant::now() + POLL_INTERVAL;
@@ -209,8 +209,8 @@ impl Source {
         let (closed, _) = batches::channel(1);
         drop(std::mem::replace(batches, closed));
         for order in orders {
-            if let Order::Written(number) = order {
-                settle(live, marks, number);
+            if let Order::Written(number, waiting) = order {
+                settle(live, marks, number, waiting);
             }
         }
     }
@@ -223,8 +223,8 @@ impl Source {
         }
     }
 
-    fn settle(&mut self, number: u64) {
-        settle(&mut self.live, &mut self.marks, number);
+    fn settle(&mut self, number: u64, waiting: usize) {
+        settle(&mut self.live, &mut self.marks, number, waiting);
     }
 
     /// Sends a batch. Returns whether there is anyone for the next.
@@ -253,11 +253,11 @@ impl Source {
     }
 }
 
-/// Notes the last mark up to `number` for the next monitor.
-fn settle(live: &mut Live, marks: &mut VecDeque<(u64, Mark)>, number: u64) {
+/// Notes the last mark up to `number` for the next monitor, less the openings that wait.
+fn settle(live: &mut Live, marks: &mut VecDeque<(u64, Mark)>, number: u64, waiting: usize) {
     let written = marks.partition_point(|(batch, _)| *batch <= number);
     if let Some((_, mark)) = marks.drain(..written).next_back() {
-        live.settle(&mark);
+        live.settle(&mark, waiting as u64);
     }
 }
 

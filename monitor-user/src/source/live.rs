@@ -183,9 +183,10 @@ impl Live {
         handover.mark(settled, &self.books, self.books_read)
     }
 
-    /// Notes for the next monitor that everything handed out up to a mark was written out.
-    pub fn settle(&mut self, mark: &Mark) {
-        self.kernel.handover.settle(mark);
+    /// Notes for the next monitor that everything handed out up to a mark was written out, except
+    /// so many records.
+    pub fn settle(&mut self, mark: &Mark, waiting: u64) {
+        self.kernel.handover.settle(mark, waiting);
     }
 
     /// Asks for every flow of a process as a record.

@@ -92,10 +92,12 @@ impl Collector {
 
     pub(super) fn flow_opened(&mut self, event: &FlowOpened, now: BootNs) -> Vec<Effect> {
         self.notice_move(event, now);
-        let mut effects = Vec::new();
-        if event.hook == Hook::Connect {
-            effects = self.tell_waiting_of(event.cookie, now);
-        }
+        let mut effects = if event.hook == Hook::Connect {
+            self.tell_waiting_of(event.cookie, now)
+        } else {
+            let same = self.waiting.take(event.cookie, event.remote);
+            self.tell_as_they_are(same.as_slice(), now)
+        };
         let process = self.process(event.process, event.uid, event.cgroup);
         let served = event.hook == Hook::Accepted;
         let flow = self.judge(event.process, process, event.remote, served, None, now);

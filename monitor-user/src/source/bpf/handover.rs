@@ -109,9 +109,10 @@ impl Handover {
         })
     }
 
-    /// Notes that everything up to a mark was told.
-    pub fn settle(&mut self, mark: &Mark) {
+    /// Notes that everything up to a mark was told, except so many records that still wait.
+    pub fn settle(&mut self, mark: &Mark, waiting: u64) {
         let checkpoint = Checkpoint {
+            settled: mark.0.settled.saturating_sub(waiting),
             taken: self.checkpoint.taken,
             ..mark.0
         };
