@@ -270,7 +270,8 @@ fn line(played: &Played, judged: &Judged, tracer: &str) -> Line {
     line
 }
 
-/// The cases that owe an alert, once more, played by an AI tool, with the default scope.
+/// The cases that owe an alert, once more, played by an AI tool, with the default scope. Each has
+/// a monitor of its own: what one has an alert of already is no second alert.
 fn as_a_tool(
     stage: &mut Stage,
     report: &mut Report,
@@ -284,9 +285,9 @@ fn as_a_tool(
     let tool = dir.join("home").join(CLAUDE_NATIVE);
     place(&tool);
     stage.evade = tool;
-    let (telltale, mut log) = monitor(dir, "tools");
     for (number, case) in chosen {
         let Some(rule) = case.alert else { continue };
+        let (_telltale, mut log) = monitor(dir, "tools");
         let acting = stage.start(SECOND_PASS + number, case);
         let played = stage.finish(acting);
         let fired = wait::try_until(PATIENCE, || {
@@ -311,5 +312,4 @@ fn as_a_tool(
             ..line
         });
     }
-    drop(telltale);
 }
