@@ -41,7 +41,9 @@ impl Suite {
         let source = format!("deb [signed-by={KEYRING}] {mirror} {name} main\n");
         suite.write("etc/sources.list", &source)?;
         suite.write("state/status", "")?;
-        shell::run(suite.apt("apt-get").args(["-qq", "update"]))?;
+        // Without this an index that could not be fetched is a warning, and no package is there.
+        let strict = "APT::Update::Error-Mode=any";
+        shell::run(suite.apt("apt-get").args(["-qq", "-o", strict, "update"]))?;
         Ok(suite)
     }
 
@@ -112,6 +114,7 @@ impl Suite {
         }
         // Descriptions are not read, and apt's own user may not enter this folder.
         command.args(["-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User="]);
+        command.args(["-o", "Acquire::Retries=3"]);
         command
     }
 
