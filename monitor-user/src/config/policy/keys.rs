@@ -366,7 +366,7 @@ pub const ENDPOINT: Key<List<String>> = list(
     "endpoint",
     "host, `*.domain`, address or network",
     &["*.example.com", "192.0.2.0/24"],
-    "Where the connection goes: `*.example.com` is the domain and all below it; a `*` elsewhere stands for characters of one label. Networks by autonomous system need a database that Telltale does not have.",
+    "Where the connection goes: `*.example.com` is the domain and all below it; a `*` elsewhere stands for characters of one label. An IPv4 network is meant behind a NAT64, too (`64:ff9b::/96`). Networks by autonomous system need a database that Telltale does not have.",
 );
 /// `rule.port`.
 pub const PORT: Key<List<String>> = list(

@@ -14,6 +14,23 @@ use ipnet::IpNet;
 /// Longest host name of the DNS, in bytes (RFC 1035, without the final dot).
 const HOST_BYTES_MAX: usize = 253;
 
+/// The prefix of IPv4 addresses that a NAT64 translates, as /96 (RFC 6052 section 2.1).
+const NAT64: [u8; 12] = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// The addresses that networks are compared with: the canonical one and, where a NAT64 stands in
+/// between, the IPv4 address that it will translate it to.
+pub fn forms(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let ip = ip.to_canonical();
+    let behind_nat64 = match ip {
+        IpAddr::V6(v6) if v6.octets().starts_with(&NAT64) => {
+            let [.., a, b, c, d] = v6.octets();
+            Some(IpAddr::from([a, b, c, d]))
+        }
+        _ => None,
+    };
+    iter::once(ip).chain(behind_nat64)
+}
+
 /// Which hosts an entry of the catalog means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
@@ -83,10 +100,13 @@ impl HostPattern {
         self.tail().is_some_and(below) && self.matches_before_tail(host)
     }
 
-    /// Whether it means this address.
+    /// Whether it means this address, in one of its [`forms`].
     #[must_use]
     pub fn holds(&self, ip: IpAddr) -> bool {
-        matches!(self, HostPattern::Network(network) if network.contains(&ip.to_canonical()))
+        let HostPattern::Network(network) = self else {
+            return false;
+        };
+        forms(ip).any(|ip| network.contains(&ip))
     }
 
     /// Every host that matches ends in these labels; `None` for networks.
@@ -221,12 +241,10 @@ impl HostIndex {
 
     /// The same for an address.
     pub(super) fn find_ip(&self, ip: IpAddr, accept: impl Fn(usize) -> bool) -> Option<usize> {
-        let ip = ip.to_canonical();
-        let holds = |pattern: &HostPattern| matches!(pattern, HostPattern::Network(network) if network.contains(&ip));
         self.networks
             .iter()
             .copied()
-            .filter(|&place| holds(&self.patterns[place]) && accept(place))
+            .filter(|&place| self.patterns[place].holds(ip) && accept(place))
             .max_by_key(|&place| (self.patterns[place].rank(), Reverse(place)))
     }
 }
@@ -368,6 +386,8 @@ mod tests {
         assert_eq!(find("160.79.105.6"), Some("160.79.104.0/23"));
         assert_eq!(find("160.79.105.7"), Some("160.79.105.7"));
         assert_eq!(find("::ffff:160.79.105.7"), Some("160.79.105.7"));
+        assert_eq!(find("64:ff9b::160.79.105.7"), Some("160.79.105.7"));
+        assert_eq!(find("64:ff9b:1::160.79.105.7"), None);
         assert_eq!(find("160.79.106.0"), None);
         assert_eq!(find("2607:6bc0::1"), Some("2607:6bc0::/48"));
     }

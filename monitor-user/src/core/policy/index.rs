@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use super::facts::{Facts, Texts};
 use super::rule::{Matcher, NONE, Word, matches_glob};
 use super::window::Window;
-use crate::core::catalog::host::HostPattern;
+use crate::core::catalog::host::{HostPattern, forms};
 use crate::core::catalog::version::VersionRange;
 
 /// Above this share of all rules a set is cheaper as bits: one word of bits or one number.
@@ -223,10 +223,11 @@ impl Hosts {
     }
 
     fn add_ip(&self, ip: IpAddr, found: &mut Bits) {
-        let ip = ip.to_canonical();
-        for length in &self.lengths[usize::from(ip.is_ipv6())] {
-            if let Ok(network) = IpNet::new(ip, *length) {
-                self.add(&HostPattern::Network(network.trunc()), found);
+        for ip in forms(ip) {
+            for length in &self.lengths[usize::from(ip.is_ipv6())] {
+                if let Ok(network) = IpNet::new(ip, *length) {
+                    self.add(&HostPattern::Network(network.trunc()), found);
+                }
             }
         }
     }
