@@ -16,6 +16,7 @@ use monitor_tests::program::{self, Program};
 use monitor_tests::running::Running;
 use monitor_tests::scene::{SERVER_V4, Scene};
 use monitor_tests::telltale::{recording, telltale, write_config};
+use rustix::process::Signal;
 
 const LIFE: Duration = Duration::from_secs(15);
 
@@ -239,6 +240,47 @@ fn claude_code_behind_npms_link_under_a_title() {
         ..GEMINI
     };
     check("api.anthropic.com", lay_out, &expect);
+}
+
+/// The monitor stands still while the process starts and renames itself: when it reads of it, only
+/// argv as it was at exec still tells.
+#[test]
+fn a_title_that_is_set_before_the_first_event_is_read() {
+    let scene = Scene::new();
+    let claude = Program::script_titled(scene.dir(), program::CLAUDE_SCRIPT, "claude");
+    let telltale = scene.telltale().start();
+    telltale.process.signal(Signal::STOP);
+    let mut process = scene.start(&claude, &["wait"]);
+    process.wait_for_output("waiting");
+    let cmdline = fs::read_to_string(format!("/proc/{}/cmdline", process.pid())).unwrap();
+    assert!(!cmdline.contains("cli.js"), "{cmdline}");
+    telltale.process.signal(Signal::CONT);
+    let started = telltale.wait_for_action(process.pid(), "process-started");
+    let expect = Expect {
+        tool: "claude-code",
+        version: "unknown",
+        evidence: program::CLAUDE_SCRIPT,
+        ..GEMINI
+    };
+    check_tool(&started, &expect);
+    process.say("go on");
+    process.succeed(LIFE);
+    telltale.stop();
+}
+
+/// The script names an interpreter that is a script itself: three images, of which the last is the
+/// tool.
+#[test]
+fn a_chain_of_shebangs() {
+    let lay_out = |home: &Path| {
+        gemini(home);
+        let runner = home.join("bin/run-node");
+        executable(&runner, &format!("#!/bin/sh\nexec {} \"$@\"\n", node()));
+        let script = home.join(program::GEMINI_SCRIPT);
+        executable(&script, &format!("#!{}\n{SCRIPT}", text(&runner)));
+        vec![text(&script)]
+    };
+    check(GEMINI_API, lay_out, &GEMINI);
 }
 
 /// From 2.1.113: an ELF in the package, under whatever argv[0].
