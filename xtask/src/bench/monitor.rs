@@ -24,6 +24,10 @@ const SETTLE: Duration = Duration::from_millis(2500);
 /// For so long its idle time is measured.
 const IDLE: Duration = Duration::from_secs(3);
 
+/// The log in one file, which is read as a whole, and all arguments, by which processes are told
+/// apart.
+const CONFIG: &str = "[events]\nrotate_mebibytes = 65536\narguments = \"redacted\"\n";
+
 /// What the event log covers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -71,8 +75,14 @@ impl Monitor {
     /// If it ends instead; the text is what it said.
     pub fn start(bench: &Bench, scope: Scope, record: bool) -> Result<Monitor> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let [events, recording, messages] =
-            ["events.ndjson", "recording.ndjson", "messages"].map(|name| bench.folder.join(name));
+        let [config, events, recording, messages] = [
+            "telltale.toml",
+            "events.ndjson",
+            "recording.ndjson",
+            "messages",
+        ]
+        .map(|name| bench.folder.join(name));
+        fs::write(&config, CONFIG)?;
         for file in [&events, &recording] {
             let _ = fs::remove_file(file); // There is none, or it is of the round before.
         }
@@ -80,6 +90,8 @@ impl Monitor {
         command.args([
             "run",
             "--quiet",
+            "--config",
+            &config.display().to_string(),
             "--web.listen-address",
             &address.to_string(),
         ]);
