@@ -133,6 +133,7 @@ fn recognition(facts: &ToolFacts) -> String {
         script,
         launcher,
         names,
+        ide,
         ..
     } = &facts.recognisers;
     let globs = |globs: &[PathGlob]| globs.iter().map(PathGlob::to_string).collect::<Vec<_>>();
@@ -146,6 +147,7 @@ fn recognition(facts: &ToolFacts) -> String {
         ("script", globs(script)),
         ("launcher, not trusted", globs(launcher)),
         ("name, not trusted", named),
+        ("held by, its endpoints decide", globs(ide)),
         ("argv[0] of built-in programs", known.applets.clone()),
         ("runs its scripts", known.runtimes.clone()),
         ("shared names, no evidence", known.collisions.clone()),

@@ -70,6 +70,13 @@ impl Page<'_> {
         self.text = format!("{} ({})\n", tool.name, tool.id);
         self.title("programs: part, version, evidence; what a ban says");
         self.programs();
+        if !self.facts.recognisers.ide.is_empty() {
+            self.title("in an editor: whose flows are by where they go; what a ban says");
+            self.in_editor();
+        }
+        if self.facts.recognisers.ide.len() == self.ways() {
+            return self.text;
+        }
         self.title("children: role, where they connect");
         self.children();
         self.title("manifest: purpose, verdict");
@@ -131,6 +138,40 @@ impl Page<'_> {
         assert_eq!(banned.alerts, ["banned-tool"], "{program:?}");
         let facts = format!("{}; {}", words_of(&said), verdict(&banned));
         self.line(&program.args.join(" "), &facts);
+    }
+
+    /// Nobody's by itself, as it holds other things as well.
+    fn in_editor(&mut self) {
+        let tool = Arc::clone(&self.facts.tool);
+        let facts = self.facts;
+        let editors = facts.recognisers.ide.iter();
+        let editors: Vec<_> = editors
+            .map(|glob| executable(&instance(glob, VERSION), VERSION))
+            .collect();
+        let mut banned = self.new_host(&ban(&tool.id));
+        for editor in &editors {
+            let said = banned.start(None, editor);
+            assert_eq!(
+                (said.member(), said.judgement.verdict),
+                (None, Verdict::NotJudged)
+            );
+            self.line(&editor.exe, &format!("nobody; {}", verdict(&said)));
+        }
+        let of_tool = self.host.start(None, &editors[0]).process.key;
+        let of_banned = banned.start(None, &editors[0]).process.key;
+        for endpoint in &facts.endpoints {
+            let host = instance_of_host(&endpoint.host);
+            let said = self.host.connect(of_tool, &host);
+            let id = said.member().map(|member| &member.tool.id);
+            assert_eq!(id, (!endpoint.shared).then_some(&tool.id), "{host}");
+            let whose = match said.member() {
+                Some(member) => format!("{}, {}", member.tool.id, member.evidence[0].kind()),
+                None => "nobody".to_owned(),
+            };
+            let said_banned = verdict(&banned.connect(of_banned, &host));
+            let facts = format!("{whose}: {}; {said_banned}", verdict(&said));
+            self.line(&endpoint.host.to_string(), &facts);
+        }
     }
 
     /// Which child made a call can always be told.
@@ -253,6 +294,19 @@ impl Page<'_> {
             known.names.first().map(native),
         ];
         ways.into_iter().flatten().next().unwrap()
+    }
+
+    /// Globs and names that recognise a program of the tool, or one that holds it.
+    fn ways(&self) -> usize {
+        let known = &self.facts.recognisers;
+        let ways = [
+            &known.exe,
+            &known.script,
+            &known.launcher,
+            &known.names,
+            &known.ide,
+        ];
+        ways.iter().map(|globs| globs.len()).sum()
     }
 
     fn states_version(&self) -> bool {

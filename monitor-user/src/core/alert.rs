@@ -739,6 +739,7 @@ fn in_words(evidence: &Evidence) -> String {
         } => {
             format!("below {ancestor_exe} (pid {ancestor_pid})")
         }
+        Evidence::Endpoint { host } => host.to_string(),
         Evidence::Name { name } => name.to_string(),
     };
     format!("{}: {what}", evidence.kind())

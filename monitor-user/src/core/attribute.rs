@@ -29,6 +29,12 @@ pub struct Attribution {
 }
 
 impl Attribution {
+    /// It is of one flow only, by where that goes.
+    #[must_use]
+    pub fn is_of_flow(&self) -> bool {
+        matches!(self.evidence.first(), Some(Evidence::Endpoint { .. }))
+    }
+
     /// The path of the script that it was recognised by, if it was.
     #[must_use]
     pub fn script(&self) -> Option<&str> {
@@ -116,6 +122,12 @@ pub enum Evidence {
         /// Its pid.
         ancestor_pid: u32,
     },
+    /// It holds the tool among other things, as an editor does, and reaches a host that is the
+    /// tool's alone. Of one flow only.
+    Endpoint {
+        /// The host.
+        host: Arc<str>,
+    },
     /// Only its name is that of the tool.
     Name {
         /// The name.
@@ -132,6 +144,7 @@ impl Evidence {
             Evidence::Script { .. } => "script",
             Evidence::Helper { .. } => "helper",
             Evidence::Lineage { .. } => "lineage",
+            Evidence::Endpoint { .. } => "endpoint",
             Evidence::Name { .. } => "name",
         }
     }
@@ -169,6 +182,22 @@ pub fn attribute(
         (Some(own), _) => Some(Attribution::from(own)),
         (None, inherited) => inherited,
     }
+}
+
+/// Attribution of one flow of a program that holds tools among other things: an editor is nobody's
+/// by itself, and neither are its terminals and other extensions, so where the flow goes decides.
+#[must_use]
+pub fn attribute_flow(catalog: &Catalog, exe: &str, host: &str) -> Option<Attribution> {
+    let (tool, glob) = catalog.held(exe, host)?;
+    let (host, glob) = (host.into(), Arc::clone(glob));
+    Some(Attribution {
+        tool: Arc::clone(tool),
+        version: None,
+        role: Role::Main,
+        evidence: vec![Evidence::Endpoint { host }, Evidence::ExePath { glob }],
+        trusted: true,
+        namesakes: Vec::new(),
+    })
 }
 
 /// The parent's tool, seen from its child.

@@ -313,6 +313,19 @@ impl Catalog {
         self.recogniser.recognise(image)
     }
 
+    /// The tool that a program is in a flow to this host, given by its canonical name, because it
+    /// holds the tool among other things and the host is the tool's alone; and the glob that the
+    /// program matches.
+    #[must_use]
+    pub fn held(&self, exe: &str, host: &str) -> Option<(&Arc<Tool>, &Arc<str>)> {
+        let is_its_own = |tool: &Tool| {
+            let endpoint = self.endpoint(tool, host, None);
+            endpoint.is_some_and(|endpoint| !endpoint.shared)
+        };
+        let mut held = self.recogniser.held_by(exe);
+        held.find(|(tool, _)| is_its_own(tool))
+    }
+
     /// What `tool` of this version is expected to do with a host, given by its canonical name.
     /// An unknown version may be any.
     #[must_use]
@@ -522,7 +535,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::path::PathGlob;
-    use super::recogniser::{Part, Sign};
+    use super::recogniser::Part;
     use super::*;
 
     static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
@@ -662,9 +675,33 @@ mod tests {
         assert_eq!(found.as_deref(), Some("roo-code"));
         let claude = "/u/node_modules/@anthropic-ai/claude-code/cli.js";
         assert_eq!(recognise("/usr/lib/code/code", claude), None);
-        let (id, sign) = recognise("/usr/share/code/code", roo).unwrap();
-        let glob = "/usr/share/code/code".into();
-        assert_eq!((&*id, sign), ("vscode-copilot", Sign::Exe { glob }));
+        let found = recognise("/usr/share/code/code", roo).map(|(id, _)| id);
+        assert_eq!(found.as_deref(), Some("roo-code"));
+    }
+
+    #[test]
+    fn an_editor_is_a_tool_where_it_goes_to_one_only() {
+        #[track_caller]
+        fn check(exe: &str, host: &str, expect: Option<&str>) {
+            let held = CATALOG.held(exe, host).map(|(tool, _)| &*tool.id);
+            assert_eq!(held, expect);
+        }
+        let (code, server) = (
+            "/usr/share/code/code",
+            "/home/u/.vscode-server/bin/abc/node",
+        );
+        let (java, copilot) = ("/home/u/idea/jbr/bin/java", "api.githubcopilot.com");
+        for exe in [code, server, java] {
+            assert_eq!(recognise(exe, &[exe]), None, "{exe}");
+        }
+        check(code, copilot, Some("vscode-copilot"));
+        check(server, copilot, Some("vscode-copilot"));
+        check(java, "api.jetbrains.ai", Some("jetbrains-ai"));
+        // What others use too says nothing, nor what is another tool's.
+        check(code, "github.com", None);
+        check(code, "api.anthropic.com", None);
+        check(java, copilot, None);
+        check("/usr/bin/curl", copilot, None);
     }
 
     #[test]

@@ -174,6 +174,7 @@ impl<'a> Checker<'a> {
             &written.script,
             &written.launcher,
             &written.names,
+            &written.ide,
         ]
         .iter()
         .all(|list| list.is_empty())
@@ -189,6 +190,8 @@ impl<'a> Checker<'a> {
                 .iter()
                 .filter_map(|name| self.file_name(name, marks))
                 .collect(),
+            // Several tools may be in one editor.
+            ide: self.globs("recognise.ide", &written.ide, &mut Vec::new()),
             runtimes: written.runtimes,
             applets: written.applets,
             collisions: written.collisions,

@@ -65,6 +65,9 @@ pub struct Recognisers {
     pub launcher: Vec<PathGlob>,
     /// The executable, the script or `argv[0]` bears this name, in any folder: never trusted.
     pub names: Vec<PathGlob>,
+    /// Programs that hold the tool among other things, such as an editor with an extension: the
+    /// tool's in flows to endpoints that are the tool's alone, and by nothing else.
+    pub ide: Vec<PathGlob>,
     /// Programs, besides the usual interpreters, that run its scripts.
     pub runtimes: Vec<String>,
     /// `argv[0]` with which its executable acts as another program that it contains.

@@ -70,6 +70,8 @@ pub(super) struct Recogniser {
     scripts: PathTable<Arc<Known>>,
     launchers: PathTable<Arc<Known>>,
     names: PathTable<Arc<Known>>,
+    /// Tools that editors hold, each with these editors.
+    ides: Vec<(Arc<Tool>, PathTable<()>)>,
     runtimes: HashSet<String>,
 }
 
@@ -97,6 +99,14 @@ impl Recogniser {
             };
             PathTable::new(known.iter().flat_map(of_tool).collect())
         };
+        let ides = tools
+            .iter()
+            .filter(|facts| !facts.recognisers.ide.is_empty());
+        let ides = ides.map(|facts| {
+            let globs = facts.recognisers.ide.iter().cloned();
+            let table = PathTable::new(globs.map(|glob| (glob, ())).collect())?;
+            Ok((Arc::clone(&facts.tool), table))
+        });
         let runtimes = |facts: &ToolFacts| facts.recognisers.runtimes.clone();
         Ok(Recogniser {
             helpers: table(|facts| facts.helpers.iter().map(|helper| &helper.glob).collect())?,
@@ -104,6 +114,7 @@ impl Recogniser {
             scripts: table(|facts| facts.recognisers.script.iter().collect())?,
             launchers: table(|facts| facts.recognisers.launcher.iter().collect())?,
             names: table(|facts| facts.recognisers.names.iter().collect())?,
+            ides: ides.collect::<Result<_, globset::Error>>()?,
             runtimes: tools.iter().flat_map(runtimes).collect(),
         })
     }
@@ -132,6 +143,13 @@ impl Recogniser {
         by_layout
             .or_else(|| self.by_launcher(&program))
             .or_else(|| self.by_name(&program))
+    }
+
+    /// The tools that the program `exe` holds among other things, each with the glob that says so.
+    pub(super) fn held_by(&self, exe: &str) -> impl Iterator<Item = (&Arc<Tool>, &Arc<str>)> {
+        self.ides
+            .iter()
+            .filter_map(move |(tool, globs)| Some((tool, &globs.find(exe)?.glob.text)))
     }
 
     /// The script lies where a tool's launcher does, or is called by a path that is a tool's and

@@ -43,6 +43,7 @@ pub(super) struct RecogniseEntry {
     pub(super) script: Vec<Spanned<String>>,
     pub(super) launcher: Vec<Spanned<String>>,
     pub(super) names: Vec<Spanned<String>>,
+    pub(super) ide: Vec<Spanned<String>>,
     pub(super) collisions: Vec<String>,
     pub(super) runtimes: Vec<String>,
     pub(super) applets: Vec<String>,

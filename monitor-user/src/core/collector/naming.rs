@@ -12,6 +12,7 @@ use monitor_common::flow::ProcessKey;
 
 use super::Collector;
 use crate::core::alert::{self, Cause};
+use crate::core::attribute::{Attribution, attribute_flow};
 use crate::core::claim::{By, Claim, Named};
 use crate::core::event::{
     BootNs, DnsMessage, Endpoint, FlowOpened, Hook, NameClaimed, Protocol, SocketCookie,
@@ -133,7 +134,8 @@ impl Collector {
             ..flow
         };
         // A member of a tool is watched from its start; a stranger, from when it gives cause.
-        if flow.process.tool.is_none() && flow.judgement.matters() {
+        let member = flow.process.tool.as_deref();
+        if member.is_none_or(Attribution::is_of_flow) && flow.judgement.matters() {
             self.watch(event.process);
         }
         let action = FlowAction::Opened { hook: event.hook };
@@ -262,6 +264,10 @@ impl Collector {
         let ip = remote.addr.ip();
         let claim = said.and_then(|said| said.name.as_ref());
         let names = self.names_of(key, &process, ip, said, now);
+        let process = match names.first() {
+            Some(name) if !served => self.as_held(process, &name.name),
+            _ => process,
+        };
         let target = said.and_then(|said| said.target.clone());
         let vouched = target.is_some() && self.is_proxy(&remote, &names);
         let is_claim = |name: &NameEvidence| claim.is_some_and(|claim| claim.name == name.name);
@@ -306,6 +312,20 @@ impl Collector {
             judgement,
             first: false,
         }
+    }
+
+    /// The process as it is in a flow to `host`: an editor, say, is a tool in some.
+    fn as_held(&self, process: Arc<ProcessView>, host: &str) -> Arc<ProcessView> {
+        if process.tool.is_some() {
+            return process;
+        }
+        let Some(tool) = attribute_flow(&self.catalog, &process.exe, host) else {
+            return process;
+        };
+        Arc::new(ProcessView {
+            tool: Some(Arc::new(tool)),
+            ..ProcessView::clone(&process)
+        })
     }
 
     /// What `key`, of which the table knows `process`, may mean by `ip`: best name first.

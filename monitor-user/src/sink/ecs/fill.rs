@@ -511,6 +511,10 @@ fn evidence(evidence: &Evidence) -> EvidenceFields<'_> {
             pid: Some(*ancestor_pid),
             ..fields
         },
+        Evidence::Endpoint { host } => EvidenceFields {
+            host: Some(host),
+            ..fields
+        },
         Evidence::Name { name } => EvidenceFields {
             name: Some(name),
             ..fields
