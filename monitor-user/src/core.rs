@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod claim;
 pub mod clients;
 pub mod collector;
+pub mod contacts;
 pub mod coverage;
 pub mod event;
 mod fair;

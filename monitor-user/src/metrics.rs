@@ -47,8 +47,8 @@ use crate::core::event::{BootNs, DecodeError, Protocol};
 use crate::core::policy::Policy;
 use crate::core::policy::judgement::Judgement;
 use crate::core::report::{
-    Effect, FactCounts, FlowAction, FlowReport, FlowsCounted, Origin, OverBudgetReport,
-    ProcessEnded, ProcessStarted, ProcessView, SocketReport,
+    ContactsReport, Effect, FactCounts, FlowAction, FlowReport, FlowsCounted, Origin,
+    OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
 };
 use alerts::Alerts;
 use define::{Defined, Definer, Label};
@@ -190,6 +190,7 @@ impl Metrics {
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),
             Effect::Dns(outcome) => self.names.dns_messages.increment([outcome.name()]),
             Effect::Claimed(claim) => self.names.claimed(claim),
+            Effect::Contacts(report) => self.contacts(report),
         }
     }
 
@@ -333,6 +334,14 @@ impl Metrics {
         }
         if !self.processes.enter(process.key, tool) {
             self.line.limited.increment([RUNNING_TABLE]);
+        }
+    }
+
+    /// A tool that the catalog lost by a reload keeps the numbers that it had.
+    fn contacts(&self, report: &ContactsReport) {
+        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
+        if tools.contains(&*report.tool.id) {
+            self.processes.contacts(&report.tool.id, report);
         }
     }
 

@@ -326,6 +326,18 @@ impl Catalog {
         held.find(|(tool, _)| is_its_own(tool))
     }
 
+    /// What the tool of this id and version is expected to contact; none if there is no such tool.
+    pub fn endpoints(
+        &self,
+        id: &str,
+        version: Option<&str>,
+    ) -> impl Iterator<Item = &ManifestEndpoint> {
+        let version = version.and_then(Version::parse);
+        let all = self.facts_of(id).map_or(&[][..], |facts| &facts.endpoints);
+        all.iter()
+            .filter(move |endpoint| endpoint.versions.contains(version.as_ref()))
+    }
+
     /// What `tool` of this version is expected to do with a host, given by its canonical name.
     /// An unknown version may be any.
     #[must_use]

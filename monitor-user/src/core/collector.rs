@@ -29,6 +29,7 @@ use super::attribute::{Ancestor, Attribution, Role, attribute};
 use super::catalog::Catalog;
 use super::catalog::program::Image;
 use super::clients::{CLIENTS_MAX, ClientTable};
+use super::contacts::{Contacts, Noted};
 use super::coverage::{Coverage, Gap, outcomes_between};
 use super::event::{
     BootNs, CgroupId, Endpoint, Event, FlowCounted, FlowEnded, FlowJoined, FlowRedirected,
@@ -38,6 +39,7 @@ use super::event::{
 use super::flow::{FlowTable, JudgedFlow, endpoint_name};
 use super::names::{NameCounts, NameLimits, NameTable};
 use super::place::Places;
+use super::policy::judgement::Verdict;
 use super::policy::{Policy, PolicyConfig};
 use super::process::{Inserted, Lineage, Origination, ProcessTable, UNKNOWN_ID};
 use super::redact::{self, Arguments};
@@ -148,6 +150,7 @@ pub struct Collector {
     names_kept: BootNs,
     alerts: AlertBook,
     told: Told,
+    contacts: Contacts,
     coverage: Coverage,
     /// The gaps that were told last.
     gaps: BTreeSet<Gap>,
@@ -182,6 +185,7 @@ impl Collector {
             names_kept: BootNs(0),
             alerts: AlertBook::new(config.alerts, limits.alerts),
             told: Told::new(TOLD_MAX),
+            contacts: Contacts::default(),
             coverage: Coverage::default(),
             gaps: BTreeSet::from([Gap::NotYetVerified]),
             watches: BTreeSet::new(),
@@ -279,7 +283,10 @@ impl Collector {
         self.policy = policy;
         self.catalog = catalog;
         self.rejected = None;
-        self.policy_effects(now)
+        let mut effects = self.policy_effects(now);
+        let contacts = self.contacts.review(&self.catalog).into_iter();
+        effects.extend(contacts.map(|report| Effect::Contacts(Box::new(report))));
+        effects
     }
 
     /// What was written last cannot be used, for this reason; what judges stays. Told until
@@ -386,8 +393,23 @@ impl Collector {
         let details = || alert::details_of_exec(&process);
         effects.extend(self.raise(Cause::of_exec(&process), details, now));
         effects.extend(self.advisories(&process, now));
+        if let Some(member) = &process.tool {
+            effects.extend(in_effect(self.contacts.started(&self.catalog, member)));
+        }
         effects.extend(limited.map(Effect::Limited));
         effects
+    }
+
+    /// Notes where a flow of a tool goes that it chose itself.
+    fn note_contact(&mut self, flow: &JudgedFlow) -> Vec<Effect> {
+        let elsewhere = !matches!(flow.judgement.verdict, Verdict::Local | Verdict::Served);
+        let Some(member) = flow.process.tool.as_deref().filter(|_| elsewhere) else {
+            return Vec::new();
+        };
+        let name = flow.names.first().map(|evidence| &evidence.name);
+        let ip = flow.remote.addr.ip();
+        let noted = self.contacts.contacted(&self.catalog, member, name, ip);
+        in_effect(noted).collect()
     }
 
     /// What is known of the version that a tool itself, or a helper of it, runs in.
@@ -519,6 +541,11 @@ impl Collector {
         let flow = self.judge(event.process, process, event.remote, served, None, now);
         let unreported = event.delta.connects_unreported > 0 || event.delta.datagrams > 0;
         let alert = unreported.then(|| self.alert_of_flow(&flow, now)).flatten();
+        let contact = if unreported {
+            self.note_contact(&flow)
+        } else {
+            Vec::new()
+        };
         let mut effects = vec![Effect::FlowsCounted(Box::new(FlowsCounted {
             process: flow.process,
             remote: flow.remote,
@@ -527,6 +554,7 @@ impl Collector {
             delta: event.delta,
         }))];
         effects.extend(alert);
+        effects.extend(contact);
         effects
     }
 
@@ -804,6 +832,14 @@ fn is_own(member: &Attribution) -> bool {
     matches!(member.role, Role::Main | Role::Helper)
 }
 
+fn in_effect(noted: Noted) -> impl Iterator<Item = Effect> {
+    let report = noted
+        .report
+        .map(|report| Effect::Contacts(Box::new(report)));
+    let limited = noted.limited.map(Effect::Limited);
+    report.into_iter().chain(limited)
+}
+
 /// Whether a flow is of peers that connected to the process: the kernel side counts them under
 /// port 0, because theirs vary. A process that asks for that port itself has a `connect()` to show.
 fn is_served(event: &FlowCounted) -> bool {
@@ -873,7 +909,10 @@ mod tests {
         }
 
         fn apply(&mut self, event: Event) {
-            self.told.extend(self.collector.apply(event, self.now));
+            let told = self.collector.apply(event, self.now).into_iter();
+            // For metrics alone.
+            let is_told = |effect: &Effect| !matches!(effect, Effect::Contacts(_));
+            self.told.extend(told.filter(is_told));
         }
 
         fn fork(&mut self, parent: ProcessKey, pid: u32) -> ProcessKey {
@@ -1088,7 +1127,9 @@ mod tests {
                 ),
                 true,
             ),
-            Effect::Books(_) | Effect::Dns(_) | Effect::Claimed(_) => return None,
+            Effect::Books(_) | Effect::Dns(_) | Effect::Claimed(_) | Effect::Contacts(_) => {
+                return None;
+            }
         };
         Some(if logged { line } else { format!("({line})") })
     }

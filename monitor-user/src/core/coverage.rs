@@ -178,8 +178,9 @@ impl Coverage {
 
     /// A bound of the collector was reached.
     pub fn limited(&mut self, limit: Limit, now: BootNs) {
-        if limit == Limit::Places {
-            return; // What is forgotten is looked for again.
+        // What is forgotten is looked for again; and a host too many to count is told all the same.
+        if matches!(limit, Limit::Places | Limit::Contacts) {
+            return;
         }
         self.seen.insert(Gap::TableFull(limit), now);
     }

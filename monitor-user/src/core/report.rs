@@ -11,6 +11,7 @@ use monitor_common::flow::{FlowCounters, ProcessKey};
 
 use super::alert::Alert;
 use super::attribute::{Attribution, Role};
+use super::catalog::Tool;
 use super::claim::Claim;
 use super::coverage::Gap;
 use super::event::{
@@ -50,6 +51,23 @@ pub enum Effect {
     Dns(DnsOutcome),
     /// A client said whom it speaks to, or did not.
     Claimed(Box<Claim>),
+    /// What a version of a tool was seen to contact is something else than before.
+    Contacts(Box<ContactsReport>),
+}
+
+/// What the programs of one version of a tool were seen to contact since the monitor started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContactsReport {
+    /// The tool.
+    pub tool: Arc<Tool>,
+    /// Its version; `None` is "unknown".
+    pub version: Option<Arc<str>>,
+    /// Endpoints of the version's manifest that were seen.
+    pub seen: usize,
+    /// Those that were not.
+    pub unseen: usize,
+    /// Hosts that the manifest does not list, by name.
+    pub undeclared: usize,
 }
 
 /// What the core would like to know of the host before it looks at an event. The answer is an
@@ -445,6 +463,8 @@ pub enum Limit {
     Clients,
     /// The table of cgroups is full: some are looked for again.
     Places,
+    /// A tool ran in too many versions, or went to too many undeclared hosts, to count them all.
+    Contacts,
 }
 
 impl Limit {
@@ -464,6 +484,7 @@ impl Limit {
             Limit::Waiting => "waiting",
             Limit::Clients => "clients",
             Limit::Places => "places",
+            Limit::Contacts => "contacts",
         }
     }
 }

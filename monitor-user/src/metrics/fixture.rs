@@ -13,7 +13,8 @@ use crate::core::claim::Claim;
 use crate::core::coverage::Gap;
 use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome, Protocol, SocketKind};
 use crate::core::report::{
-    AlertState, CoverageReport, DnsOutcome, Effect, FlowsCounted, Limit, ProcessView, SocketReport,
+    AlertState, ContactsReport, CoverageReport, DnsOutcome, Effect, FlowsCounted, Limit,
+    ProcessView, SocketReport,
 };
 use crate::sink::fixture::{self, CLOCK, SECOND};
 
@@ -108,6 +109,13 @@ pub fn everything() -> Metrics {
         Effect::Limited(Limit::Flows),
         Effect::Dns(DnsOutcome::Answer),
         Effect::Claimed(Box::new(Claim::NotRecognised)),
+        Effect::Contacts(Box::new(ContactsReport {
+            tool: fixture::attribution("claude-code", Role::Main).tool,
+            version: None,
+            seen: 1,
+            unseen: 2,
+            undeclared: 3,
+        })),
     ];
     effects
         .iter()

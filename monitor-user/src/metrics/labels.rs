@@ -58,7 +58,7 @@ pub const DECODE_ERRORS: [&str; 4] = [
     "unknown_value",
 ];
 /// All bounds of the collector.
-pub const LIMITS: [Limit; 12] = [
+pub const LIMITS: [Limit; 13] = [
     Limit::Processes,
     Limit::Flows,
     Limit::Names,
@@ -69,6 +69,7 @@ pub const LIMITS: [Limit; 12] = [
     Limit::Told,
     Limit::Clients,
     Limit::Places,
+    Limit::Contacts,
     Limit::Claims,
     Limit::Waiting,
 ];
@@ -111,6 +112,11 @@ pub const FAILURE: Label = Label::new(
 );
 /// Version of the tool.
 pub const VERSION: Label = Label::new("version", "the first 16 seen per tool, `unknown`, `other`");
+/// How a manifest and what was seen compare.
+pub const CONTACTS: Label = Label::new(
+    "class",
+    "`seen`: listed, and contacted; `not-seen`: listed only; `undeclared`: contacted only, at most 256",
+);
 /// Who makes the tool.
 pub const VENDOR: Label = Label::new("vendor", "one per tool");
 /// Home of the vendor.
@@ -220,7 +226,7 @@ pub const DECODE_REASON: Label = Label::new(
 pub const LIMITED_TABLE: Label = Label::new(
     "table",
     "`processes`, `flows`, `names`, `queries`, `alerts`, `watched`, `scripts`, `told`, `clients`, \
-             `places`, `claims`, `waiting`, `active_connections`, `running_processes`",
+             `places`, `contacts`, `claims`, `waiting`, `active_connections`, `running_processes`",
 );
 /// Values of [`FACT_OUTCOME`].
 pub const FACT_OUTCOMES: [&str; 4] = ["found", "none", "malformed", "skipped"];

@@ -9,10 +9,8 @@ use monitor_common::flow::ProcessKey;
 
 use super::define::{Counter, Definer, Gauge};
 use super::labels::*;
-use crate::core::report::ProcessView;
-
-/// Versions shown per tool. They come from paths, which any user can make up.
-const VERSIONS_PER_TOOL_MAX: usize = 16;
+use crate::core::contacts::VERSIONS_PER_TOOL_MAX;
+use crate::core::report::{ContactsReport, ProcessView};
 
 /// Tool processes counted as running at one time: the bound of the kernel's watched processes
 /// four times over. Beyond it the gauge is too low, and the bound is counted.
@@ -24,6 +22,7 @@ pub(super) struct Processes {
     pub(super) running: Gauge<1>,
     pub(super) info: Gauge<4>,
     pub(super) methods: Counter<2>,
+    manifest: Gauge<3>,
     first_seen: Gauge<1>,
     last_seen: Gauge<1>,
     /// Tools that were seen.
@@ -60,6 +59,13 @@ impl Processes {
                  that they are.",
                 [TOOL, METHOD],
             )?,
+            manifest: define.gauge(
+                "telltale_manifest_endpoints",
+                "Endpoints of the tool's manifest, and hosts beside it, by whether the tool itself \
+                 or a helper of it was seen to contact them since Telltale started. \
+                 `telltale catalog diff` says which.",
+                [TOOL, VERSION, CONTACTS],
+            )?,
             first_seen: define.gauge(
                 "telltale_tool_first_seen_timestamp_seconds",
                 "When the tool was first seen since Telltale started, in unix time.",
@@ -85,6 +91,20 @@ impl Processes {
             self.first_seen.set([tool], unix_seconds);
         }
         first
+    }
+
+    /// Shows what a version of `tool` was seen to contact. The core bounds their number.
+    pub(super) fn contacts(&self, tool: &str, report: &ContactsReport) {
+        let version = report.version.as_deref().unwrap_or("unknown");
+        let classes = [
+            ("seen", report.seen),
+            ("not-seen", report.unseen),
+            ("undeclared", report.undeclared),
+        ];
+        for (class, count) in classes {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.manifest.set([tool, version, class], count);
+        }
     }
 
     /// Notes that a process now runs a program of `tool`; false if there is no room to.

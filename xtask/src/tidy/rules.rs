@@ -116,7 +116,7 @@ pub const CORE_ORDER: [&[&str]; 9] = [
     ],
     &["attribute"],
     &["process", "policy"],
-    &["flow"],
+    &["flow", "contacts"],
     &["alert"],
     &["collector"],
 ];

@@ -142,6 +142,7 @@ impl Collector {
         let mut effects = vec![self.report(flow.clone(), event.time, event.cookie, action)];
         effects.extend(self.alert_of_flow(&flow, now));
         effects.extend(self.alert_after_optout(&flow, now));
+        effects.extend(self.note_contact(&flow));
         if self.bypasses_proxy(event, &flow) {
             let details = || alert::details_of_proxy_bypass(&flow);
             effects.extend(self.raise(Cause::proxy_bypass(&flow), details, now));
