@@ -86,6 +86,9 @@ const CATALOG_EXAMPLES: &str = "\
 Examples:
   telltale catalog list
   telltale catalog show claude-code
+  telltale catalog match api.anthropic.com
+  telltale catalog match /usr/bin/node /usr/local/bin/gemini
+  telltale catalog lint --catalog /etc/telltale/catalog
   telltale catalog diff --events /var/log/telltale/events.ndjson";
 
 const REPLAY_EXAMPLES: &str = "\
@@ -185,6 +188,28 @@ pub enum CatalogCommand {
         /// The event log, or a recording
         #[arg(long, value_name = "FILE", value_parser = values::path)]
         events: PathBuf,
+        /// Folder with catalog files of your own, laid over the built-in ones: `tools/*.toml` and
+        /// `services/*.toml`
+        #[arg(long, value_name = "DIR", value_parser = values::path)]
+        catalog: Option<PathBuf>,
+    },
+    /// What the catalog makes of a host, an address, or a command line that begins with a path
+    Match {
+        /// Folder with catalog files of your own, laid over the built-in ones: `tools/*.toml` and
+        /// `services/*.toml`
+        #[arg(long, value_name = "DIR", value_parser = values::path)]
+        catalog: Option<PathBuf>,
+        /// The host or address, or the executable and its arguments
+        #[arg(
+            value_name = "WHAT",
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
+        words: Vec<String>,
+    },
+    /// Report every mistake in catalog files, and what may be meant otherwise
+    Lint {
         /// Folder with catalog files of your own, laid over the built-in ones: `tools/*.toml` and
         /// `services/*.toml`
         #[arg(long, value_name = "DIR", value_parser = values::path)]

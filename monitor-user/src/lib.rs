@@ -11,6 +11,9 @@
 //! 6. [`pipeline`], [`reload`], [`compare`], [`explain`], [`observed`], [`doctor`] and [`run`]: the shell that joins them, one function per command.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod catalog_document;
+pub mod catalog_match;
 pub mod catalog_report;
 pub mod cli;
 pub mod clock;

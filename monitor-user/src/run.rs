@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
@@ -16,19 +17,18 @@ use tokio::sync::{oneshot, watch};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-use crate::catalog_report;
 use crate::cli::{CatalogCommand, Cli, Command, PolicyArgs, ReplayArgs, RunArgs, UninstallArgs};
 use crate::clock::WallClock;
 use crate::compare::Changes;
 use crate::config::{Config, Destination, Events, EventsScope, Sampling, values};
 use crate::core::alert::AlertTiming;
-use crate::core::catalog::Catalog;
+use crate::core::catalog::{Catalog, lint};
 use crate::core::collector::{Collector, CollectorConfig, Limits, Scope};
 use crate::core::event::{BootNs, Event};
 use crate::core::job::{self, Take};
 use crate::core::names::NameLimits;
 use crate::core::policy::{Policy, PolicyConfig};
-use crate::host::{HostRoot, clock};
+use crate::host::{HostRoot, catalog_files, clock};
 use crate::metrics::encode::Format;
 use crate::metrics::{BuildInfo, Metrics};
 use crate::pipeline::{self, Line, Reloads};
@@ -45,6 +45,7 @@ use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::facts::Facts;
 use crate::source::feed::Feed;
 use crate::source::recording::{Entry, Header, Recorder, Recording, is_recording};
+use crate::{catalog_match, catalog_report};
 use crate::{doctor, explain, observed};
 
 /// Port of DNS.
@@ -95,6 +96,14 @@ pub fn command(cli: Cli) -> anyhow::Result<bool> {
             print(&explained.unwrap_or_else(nothing))?;
             Ok(found)
         }
+        Command::Catalog(CatalogCommand::Match { words, catalog }) => {
+            let found = catalog_match::in_words(&load_catalog(catalog.as_deref())?, &words);
+            let is_known = found.is_some();
+            let nothing = || "the catalog does not know it\n".to_owned();
+            print(&found.unwrap_or_else(nothing))?;
+            Ok(is_known)
+        }
+        Command::Catalog(CatalogCommand::Lint { catalog }) => lint(catalog.as_deref()),
         Command::Catalog(CatalogCommand::Show { tool, catalog }) => {
             print(&catalog_report::show(
                 &load_catalog(catalog.as_deref())?,
@@ -189,6 +198,26 @@ fn check(args: &PolicyArgs) -> anyhow::Result<bool> {
     }
     print(&said)?;
     Ok(oddities.is_empty())
+}
+
+/// Says what is odd about the operator's own catalog files, or else about the built-in ones.
+fn lint(folder: Option<&Path>) -> anyhow::Result<bool> {
+    let catalog = load_catalog(folder)?;
+    let files = match folder {
+        Some(folder) => catalog_files::read(folder)?,
+        None => Catalog::embedded_files(),
+    };
+    let now = UNIX_EPOCH + Duration::from_secs(clock::unix_seconds().unsigned_abs());
+    let today = humantime::format_rfc3339_seconds(now).to_string();
+    let today = today.split('T').next().unwrap_or_default();
+    let remarks = lint::lint(&files, today);
+    let mut said: String = remarks.iter().map(|it| format!("{it}\n")).collect();
+    if remarks.is_empty() {
+        let (tools, services) = (catalog.tools().count(), catalog.services().len());
+        said = format!("ok: {tools} tools, {services} services\n");
+    }
+    print(&said)?;
+    Ok(remarks.is_empty())
 }
 
 /// Takes out of the kernel what monitors left there.

@@ -7,6 +7,7 @@
     reason = "tests report failure by panicking, in their helpers too"
 )]
 
+use std::fs;
 use std::process::Command;
 
 use monitor_tests::metrics::Metrics;
@@ -74,6 +75,51 @@ fn a_tool_is_shown() {
     check_output(&["catalog", "show", "claude-code"], &words);
     let dir = temp_dir();
     telltale(dir.path(), &["catalog", "show", "claude-coed"]).expect(2, &["claude-coed"]);
+}
+
+/// A host, an address and a command line, each with what the catalog makes of it; status 1 if nothing.
+#[test]
+fn the_catalog_is_asked() {
+    check_output(
+        &["catalog", "match", "api.openai.com"],
+        &["AI of OpenAI", "expected of codex-cli"],
+    );
+    let gemini = [
+        "catalog",
+        "match",
+        "/usr/bin/node",
+        "-r",
+        "x",
+        "/usr/bin/gemini",
+    ];
+    check_output(&gemini, &["Gemini CLI", "never towards an allowance"]);
+    let dir = temp_dir();
+    let unknown = telltale(dir.path(), &["catalog", "match", "paste.example"]);
+    unknown.expect(1, &[]);
+    assert_eq!(unknown.stdout, "the catalog does not know it\n");
+}
+
+#[test]
+fn catalog_files_are_checked() {
+    let dir = temp_dir();
+    let own = OwnTool::lay_out(dir.path());
+    let folder = OwnTool::catalog(dir.path());
+    let file = folder.join(format!("tools/{}.toml", own.id));
+    let lint = [
+        "catalog",
+        "lint",
+        "--catalog",
+        &folder.display().to_string(),
+    ];
+    check_output(&lint, &["ok: 56 tools, 115 services"]);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("2026-11-20", "2016-11-20")).unwrap();
+    let old = telltale(dir.path(), &lint);
+    old.expect(1, &[]);
+    let remark = ":8:8: date: 2016-11-20 is more than a year ago";
+    assert!(old.stdout.contains(remark), "{old:#?}");
+    fs::write(&file, text.replace("XX", "ZZ")).unwrap();
+    telltale(dir.path(), &lint).expect(2, &["jurisdiction: `ZZ` is no ISO 3166"]);
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod checker;
 pub mod error;
 pub mod facts;
 pub mod host;
+pub mod keys;
+pub mod lint;
 pub mod path;
 pub mod program;
 pub mod recogniser;
@@ -336,6 +338,11 @@ impl Catalog {
         let all = self.facts_of(id).map_or(&[][..], |facts| &facts.endpoints);
         all.iter()
             .filter(move |endpoint| endpoint.versions.contains(version.as_ref()))
+    }
+
+    /// The tools that a program holds among other things, as an editor does.
+    pub fn held_by(&self, exe: &str) -> impl Iterator<Item = &Arc<Tool>> {
+        self.recogniser.held_by(exe).map(|(tool, _)| tool)
     }
 
     /// What `tool` of this version is expected to do with a host, given by its canonical name.

@@ -357,7 +357,7 @@ confidence = "guess"
         check(
             "exe = [\"/opt/t/t\"]\nnames = [\"t\"]\n",
             "",
-            "tools/t.toml:10:1: recognise: nothing recognises the tool; give at least one of `exe`, `script`, `launcher`, `names`",
+            "tools/t.toml:10:1: recognise: nothing recognises the tool; give at least one of `exe`, `script`, `launcher`, `names`, `ide`",
         );
     }
 

@@ -104,7 +104,7 @@ pub enum Problem {
     SwitchOfRequired,
     /// The tool can never be recognised.
     #[error(
-        "nothing recognises the tool; give at least one of `exe`, `script`, `launcher`, `names`"
+        "nothing recognises the tool; give at least one of `exe`, `script`, `launcher`, `names`, `ide`"
     )]
     NoRecogniser,
     /// Something recognises two tools.
@@ -122,6 +122,34 @@ pub enum Problem {
     /// A host is listed twice for one version.
     #[error("`{0}` is listed twice for some version; merge the entries or part their versions")]
     DuplicateEndpoint(String),
+    /// The file should be called after the id.
+    #[error("the file is not called after it; call it `{0}.toml`")]
+    OtherFileName(String),
+    /// A vendor that is written in two ways.
+    #[error("is spelled `{other}` at {place}; spell it one way")]
+    OtherSpelling {
+        /// The other way.
+        other: String,
+        /// Where.
+        place: Place,
+    },
+    /// A vendor that has two homes.
+    #[error("is at home in `{other}` by {place}; one of the two is wrong")]
+    OtherHome {
+        /// The other home.
+        other: String,
+        /// Where it is stated.
+        place: Place,
+    },
+    /// An alias that means another tool.
+    #[error("`{0}` is another tool's id; whoever types it means that one")]
+    AliasIsId(String),
+    /// A statement that may be out of date.
+    #[error("{0} is more than a year ago; look whether it still holds, and date it anew")]
+    Stale(String),
+    /// A day that is yet to come.
+    #[error("{0} is in the future")]
+    FromTheFuture(String),
     /// `shared` names something that is not in `hosts`.
     #[error("`{0}` is not in `hosts`; `shared` repeats those of them that other programs use too")]
     SharedUnlisted(String),

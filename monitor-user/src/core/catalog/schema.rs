@@ -1,4 +1,4 @@
-//! The format of catalog files, as `catalog/README.md` documents it: what serde reads.
+//! The format of catalog files, as `keys` documents it: what serde reads.
 //!
 //! In: TOML. Out: entries as they were written, with their places, for `check`.
 
