@@ -49,7 +49,9 @@ A host of purpose `api`, `auth` or `mcp` that is not `shared` and has no other `
 /// Where a version can come from.
 const VERSIONS: &str = "\
 - what `{version}` matches;
-- what the `package.json` of the npm package says, if the glob names the package (`**/node_modules/PACKAGE/…`).
+- what the `package.json` of the npm package says, if the glob names the package (`**/node_modules/PACKAGE/…`);
+- of a native executable under `exe` or of a helper, what the note in it says (`.note.package`, as systemd's package metadata specifies it);
+- what dpkg's database says, of a package that bears the name of a part of the executable's path and lists it. rpm's is not read.
 ";
 
 fn markdown() -> String {

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod containers;
 pub mod environment;
 pub mod mounts;
+pub mod package;
 pub mod procfs;
 pub mod resolvers;
 pub mod threads;

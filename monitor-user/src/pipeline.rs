@@ -3,6 +3,7 @@
 //! In: a source of records and the passing of time. Out: whatever the sinks do with the effects.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -221,7 +222,10 @@ pub async fn run(
                     feed.written(last, line.collector.waiting());
                 }
             }
-            Some(reload) = reloads.next.recv() => line.reload(reload, &reloads.status, clock::now()),
+            Some(reload) = reloads.next.recv() => {
+                line.reload(reload, &reloads.status, clock::now());
+                feed.recognise_by(Arc::clone(line.collector.catalog()));
+            }
             _ = sweep.tick() => {
                 let offset_ns = clock::wall_offset_ns();
                 line.sinks.clock = WallClock { offset_ns };

@@ -474,7 +474,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         dns_ports: prepared.dns_ports(),
         pin: prepared.config.pin.clone(),
     };
-    let feed = Feed::start(&host, &options).map_err(|error| {
+    let feed = Feed::start(&host, &options, Arc::clone(&prepared.catalog)).map_err(|error| {
         // Said only after the kernel refused: some kernels are content with CAP_SYS_ADMIN alone.
         match doctor::missing_capabilities(&host) {
             Ok(Some(missing)) => error.context(missing),

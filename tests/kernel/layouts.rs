@@ -302,6 +302,28 @@ fn an_executable_from_npm_under_another_name() {
     check("api.anthropic.com", lay_out, &expect);
 }
 
+/// In a mount namespace with a package database of its own, which lists the executable.
+#[test]
+fn an_executable_that_a_package_brought() {
+    let lay_out = |home: &Path| {
+        let exe = text(&Program::native(home, ".tabnine/TabNine").exe);
+        let script = format!(
+            "mount -t tmpfs none /var/lib/dpkg && cd /var/lib/dpkg && mkdir info \
+             && echo {exe} > info/tabnine.list \
+             && printf 'Package: tabnine\\nVersion: 1:4.7.1-2\\n' > status && exec {exe} \"$@\""
+        );
+        let unshare = ["unshare", "--mount", "--propagation", "private"];
+        [words(unshare), words(["sh", "-c", &script, "sh"])].concat()
+    };
+    let expect = Expect {
+        tool: "tabnine",
+        version: "4.7.1",
+        evidence: "exe-path",
+        ..GEMINI
+    };
+    check("api.tabnine.com", lay_out, &expect);
+}
+
 /// Claude Code's executable is its search program too.
 #[test]
 fn an_executable_that_acts_as_another_program() {

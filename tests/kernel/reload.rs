@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use monitor_tests::program::{self, Program};
+use monitor_tests::program::{self, OwnTool, Program};
 use monitor_tests::scene::{SERVER_V4, Scene};
 use monitor_tests::telltale::Telltale;
 use rustix::process::Signal;
@@ -53,6 +53,39 @@ fn a_changed_policy_judges_by_itself() {
     let policy = &status(&telltale)["policy"];
     assert_eq!(policy["banned"], serde_json::json!(["claude-code"]));
     assert_eq!(policy["rejected"], Value::Null);
+    drop(running);
+}
+
+/// A process stays what it was taken for when it started; the next one follows the new catalog.
+#[test]
+fn another_catalog_is_for_what_starts_from_then_on() {
+    let scene = Scene::new();
+    let tool = scene.own_tool();
+    let telltale = scene.telltale().scope("all").start();
+    let words = ["wait", "connect-fails", "203.0.113.10:443"];
+    let mut running = scene.start(&tool.program, &words);
+    let of_tool = [("telltale.tool.id", &*tool.id)];
+    // What brings it into the namespace starts under its pid.
+    let exe = tool.program.exe.display().to_string();
+    let started = |pid: u32| {
+        telltale.wait_for("the start of the tool", |event| {
+            event.pid() == Some(pid)
+                && event.action() == "process-started"
+                && event.text("process.executable") == exe
+        })
+    };
+    started(running.pid()).expect(&of_tool);
+    let file = OwnTool::catalog(scene.dir()).join(format!("tools/{}.toml", tool.id));
+    let elsewhere = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, elsewhere.replace("/own/tool", "/other/tool")).unwrap();
+    telltale.process.signal(Signal::HUP);
+    wait_for_reloads(&telltale, "loaded", 1.0);
+    running.say("go on");
+    telltale
+        .wait_for_action(running.pid(), "connection-opened")
+        .expect(&of_tool);
+    let pid = scene.run(&tool.program, &[]);
+    assert_eq!(started(pid).get("telltale.tool"), &Value::Null);
     drop(running);
 }
 

@@ -860,6 +860,12 @@ mod tests {
         version(node, &command, Some("2.1.91"));
         let native = format!("{claude}/bin/claude.exe");
         version(&native, "claude @ 2.1.328", Some("2.1.328"));
+        // Of the package that an executable comes from, and not of what an interpreter runs.
+        let qoder = "/usr/share/qoder/qoder";
+        version(qoder, "qoder @ 0.14.1", Some("0.14.1"));
+        let node = "/home/u/.local/share/cursor-agent/versions/current/node";
+        version(node, "node /l/node_modules/x/y.js @ 1.2", None);
+        let node = "/usr/bin/node";
         // Not in the place of a tool's package.
         version(
             node,

@@ -340,6 +340,13 @@ impl Catalog {
             .filter(move |endpoint| endpoint.versions.contains(version.as_ref()))
     }
 
+    /// Whether an executable is of a tool and its path does not tell the version, so that its
+    /// package might.
+    #[must_use]
+    pub fn lacks_version(&self, exe: &str) -> bool {
+        self.recogniser.lacks_version(exe)
+    }
+
     /// The tools that a program holds among other things, as an editor does.
     pub fn held_by(&self, exe: &str) -> impl Iterator<Item = &Arc<Tool>> {
         self.recogniser.held_by(exe).map(|(tool, _)| tool)

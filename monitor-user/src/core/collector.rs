@@ -277,8 +277,14 @@ impl Collector {
         &self.policy
     }
 
+    /// The catalog by which is judged.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
     /// Judges by another policy and catalog from the next event on. Processes stay what they were
-    /// taken for when they started.
+    /// taken for when they started: by then their files and arguments may be others.
     pub fn judge_by(&mut self, policy: Policy, catalog: Arc<Catalog>, now: BootNs) -> Vec<Effect> {
         self.policy = policy;
         self.catalog = catalog;

@@ -51,16 +51,26 @@ impl Tree {
     ///
     /// As [`Tree::resolve`]; or it holds more, or may not be read.
     pub fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-        let found = self.find(path)?;
-        // A writer may hold a lease: do not wait for it.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(open(link_of(&found), flags, Mode::empty())?);
         let mut bytes = Vec::new();
-        file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+        self.open_file(path)?
+            .take(limit as u64 + 1)
+            .read_to_end(&mut bytes)?;
         if bytes.len() > limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(bytes)
+    }
+
+    /// The regular file at `path`, to be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::resolve`]; or it may not be read.
+    pub fn open_file(&self, path: &Path) -> io::Result<File> {
+        let found = self.find(path)?;
+        // A writer may hold a lease: do not wait for it.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(File::from(open(link_of(&found), flags, Mode::empty())?))
     }
 
     /// A handle of a regular file, which is not opened by it.

@@ -5,6 +5,7 @@
 //! wait; the rings then fill up, and the kernel side counts.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{self as orders, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use tokio::sync::mpsc as batches;
 use super::bpf::Options;
 use super::bpf::handover::Mark;
 use super::live::Live;
+use crate::core::catalog::Catalog;
 use crate::host::HostRoot;
 use crate::sandbox::{self, Role};
 
@@ -62,6 +64,8 @@ enum Order {
     Watch(ProcessKey),
     /// Everything up to the batch of this number was written out, except so many openings.
     Written(u64, usize),
+    /// The catalog is another one.
+    Recognise(Arc<Catalog>),
     Stop,
 }
 
@@ -80,7 +84,11 @@ impl Feed {
     /// # Errors
     ///
     /// What is missing, and the remedy.
-    pub fn start(host: &HostRoot, options: &Options) -> anyhow::Result<Feed> {
+    pub fn start(
+        host: &HostRoot,
+        options: &Options,
+        catalog: Arc<Catalog>,
+    ) -> anyhow::Result<Feed> {
         let (send, batches) = batches::channel(BATCHES_MAX);
         let (orders, ordered) = orders::channel();
         let (started, wait) = orders::channel();
@@ -88,7 +96,7 @@ impl Feed {
         let thread = thread::Builder::new()
             .name("kernel".to_owned())
             .spawn(move || {
-                let live = Live::start(&host, &options).and_then(|live| {
+                let live = Live::start(&host, &options, catalog).and_then(|live| {
                     sandbox::enter(Role::Kernel).context("cannot give up privileges")?;
                     Ok(live)
                 });
@@ -123,6 +131,11 @@ impl Feed {
     /// Asks for every flow of a process as a record.
     pub fn watch(&self, process: ProcessKey) {
         let _ = self.orders.send(Order::Watch(process)); // Ended: the next batch says why.
+    }
+
+    /// From now on the catalog is this one.
+    pub fn recognise_by(&self, catalog: Arc<Catalog>) {
+        let _ = self.orders.send(Order::Recognise(catalog)); // As above.
     }
 
     /// Whether it matters what was written out.
@@ -182,6 +195,7 @@ impl Source {
         loop {
             match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Order::Watch(process)) => self.watch(process),
+                Ok(Order::Recognise(catalog)) => self.live.recognise_by(catalog),
                 Ok(Order::Written(number, waiting)) => self.settle(number, waiting),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {

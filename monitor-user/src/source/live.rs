@@ -4,6 +4,7 @@
 //! the monitor, and what [`Scripts`] finds. Out: records, oldest first, through [`Live::poll`].
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,6 +25,7 @@ use super::canary::Canary;
 use super::drain::Drain;
 use super::order::Order;
 use super::scripts::Scripts;
+use crate::core::catalog::Catalog;
 use crate::core::event::BootNs;
 use crate::host::HostRoot;
 use crate::host::clock;
@@ -82,13 +84,17 @@ impl Live {
     /// # Errors
     ///
     /// What is missing, and the remedy.
-    pub fn start(host: &HostRoot, options: &Options) -> anyhow::Result<Live> {
+    pub fn start(
+        host: &HostRoot,
+        options: &Options,
+        catalog: Arc<Catalog>,
+    ) -> anyhow::Result<Live> {
         let cgroup = super::cgroup2::open_root(host)?;
         let kernel = Kernel::load(cgroup, options)?;
         let mut live = Live {
             kernel,
             order: Order::default(),
-            scripts: Scripts::start(host).context("cannot look up scripts")?,
+            scripts: Scripts::start(host, catalog).context("cannot look up scripts")?,
             drain: Drain::default(),
             books_due: BootNs(0),
             sockets_due: after(clock::now(), SOCKETS_INTERVAL),
@@ -120,6 +126,11 @@ impl Live {
         live.find_sockets()
             .context("cannot list the sockets that are open")?;
         Ok(live)
+    }
+
+    /// From now on the catalog is this one.
+    pub fn recognise_by(&mut self, catalog: Arc<Catalog>) {
+        self.scripts.recognise_by(catalog);
     }
 
     /// Hands out every record that is due.

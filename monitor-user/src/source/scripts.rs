@@ -4,8 +4,9 @@
 //! system. npm's launchers are links, so `node /usr/local/bin/gemini` shows a link, and only the
 //! file system knows which package it leads to.
 //!
-//! Only interpreters that are given a script, and executables in npm packages, are looked up:
-//! what an argument means is for the core to say, and what follows from a path as well. The
+//! Only interpreters that are given a script, executables in npm packages, and executables that the
+//! catalog knows without their version, are looked up: what an argument means is for the core to
+//! say, and what follows from a path as well. The
 //! answer is how the files are some milliseconds after the exec; a process that is gone by then
 //! may leave no answer, and its record stays as it was.
 //!
@@ -16,6 +17,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use monitor_common::flow::ProcessKey;
@@ -25,10 +27,11 @@ use serde::Deserialize;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::asker::Asker;
+use crate::core::catalog::Catalog;
 use crate::core::catalog::program::{is_interpreter, npm_package, script_argument};
 use crate::core::event::Event;
-use crate::host::HostRoot;
 use crate::host::tree::Tree;
+use crate::host::{HostRoot, package};
 
 /// Longest `package.json` that is read: they have a few KiB, and anyone can write a longer one.
 const PACKAGE_BYTES_MAX: usize = 256 << 10;
@@ -42,6 +45,8 @@ pub struct Scripts {
     /// Records that were asked about and not completed yet, with the answer once it is there.
     asked: HashMap<ProcessKey, Option<Found>>,
     skipped: u64,
+    /// Knows of which executables the version is wanted.
+    catalog: Arc<Catalog>,
 }
 
 /// What is to be found out for one record.
@@ -58,6 +63,8 @@ enum Subject {
     Script(String),
     /// An executable in an npm package.
     Executable(String),
+    /// An executable of a tool, from whatever package.
+    Native(String),
 }
 
 /// What was found out; empty where nothing was, or nothing new.
@@ -73,16 +80,26 @@ impl Scripts {
     /// # Errors
     ///
     /// `/proc` or the root folder cannot be read, or there can be no further thread.
-    pub fn start(host: &HostRoot) -> anyhow::Result<Scripts> {
+    pub fn start(host: &HostRoot, catalog: Arc<Catalog>) -> anyhow::Result<Scripts> {
         let files = Files {
             own: Tree::open(Path::new("/"))?,
             mount_ns: host.mount_namespace()?,
             host: host.clone(),
         };
-        Ok(Scripts::answered_by(move |question| files.look(question))?)
+        Ok(Scripts::answered_by(catalog, move |question| {
+            files.look(question)
+        })?)
     }
 
-    fn answered_by(answer: impl Fn(&Question) -> Found + Send + 'static) -> io::Result<Scripts> {
+    /// From now on the catalog is this one.
+    pub fn recognise_by(&mut self, catalog: Arc<Catalog>) {
+        self.catalog = catalog;
+    }
+
+    fn answered_by(
+        catalog: Arc<Catalog>,
+        answer: impl Fn(&Question) -> Found + Send + 'static,
+    ) -> io::Result<Scripts> {
         let asker = Asker::start("scripts", move |question: Question| {
             (question.process, answer(&question))
         })?;
@@ -90,12 +107,13 @@ impl Scripts {
             asker,
             asked: HashMap::new(),
             skipped: 0,
+            catalog,
         })
     }
 
     /// Asks what is to be asked about a record, if anything.
     pub fn ask(&mut self, record: &[u8]) {
-        let Some(question) = Question::about(record) else {
+        let Some(question) = Question::about(record, &self.catalog) else {
             return;
         };
         let process = question.process;
@@ -142,18 +160,20 @@ fn executed(record: &[u8]) -> Option<(ProcessExecuted, &[u8])> {
 
 impl Question {
     /// What is to be asked about a record.
-    fn about(record: &[u8]) -> Option<Question> {
+    fn about(record: &[u8], catalog: &Catalog) -> Option<Question> {
         let (head, tail) = executed(record)?;
         let path = tail.get(..usize::from(head.path_bytes))?;
         let mut components = path.split(|&byte| byte == 0);
         let file_name = std::str::from_utf8(components.next()?).ok()?;
-        // Most programs are neither, and cost no more than this.
-        if !is_interpreter(file_name) && !components.any(|component| component == PACKAGES) {
-            return None;
-        }
+        let is_packaged =
+            is_interpreter(file_name) || components.any(|component| component == PACKAGES);
         let Ok(Event::ProcessExecuted(event)) = Event::decode(record) else {
             return None;
         };
+        // Most programs are neither, and cost no more than this.
+        if !is_packaged && !catalog.lacks_version(&event.exe) {
+            return None;
+        }
         let about = match script_argument(&event.exe, &event.args) {
             Some(script) => {
                 // The last argument that was kept may be the beginning of a longer one.
@@ -163,10 +183,9 @@ impl Question {
                 }
                 Subject::Script(script.to_owned())
             }
-            None => {
-                npm_package(&event.exe)?;
-                Subject::Executable(event.exe)
-            }
+            None if npm_package(&event.exe).is_some() => Subject::Executable(event.exe),
+            None if catalog.lacks_version(&event.exe) => Subject::Native(event.exe),
+            None => return None,
         };
         Some(Question {
             process: head.process,
@@ -177,6 +196,17 @@ impl Question {
 }
 
 impl Found {
+    /// What is longer than a record may hold is as good as not found.
+    fn bounded(mut self) -> Found {
+        if self.script.len() > SCRIPT_BYTES {
+            self.script.clear();
+        }
+        if self.version.len() > VERSION_BYTES {
+            self.version.clear();
+        }
+        self
+    }
+
     /// The record of these fields and this tail, with what was found at its end.
     fn added(&self, mut head: ProcessExecuted, tail: &[u8]) -> Vec<u8> {
         let kept = usize::from(head.path_bytes) + usize::from(head.args_bytes);
@@ -202,8 +232,17 @@ struct Files {
 
 impl Files {
     fn look(&self, question: &Question) -> Found {
+        if let Subject::Native(path) = &question.about {
+            let version = |tree: &Tree| Ok(package::version(tree, Path::new(path)));
+            let version = self.in_namespace(question, version).ok().flatten();
+            return Found {
+                script: Vec::new(),
+                version: version.unwrap_or_default().into_bytes(),
+            }
+            .bounded();
+        }
         let (file, script) = match &question.about {
-            Subject::Executable(path) => (Some(PathBuf::from(path)), None),
+            Subject::Executable(path) | Subject::Native(path) => (Some(PathBuf::from(path)), None),
             Subject::Script(argument) => {
                 let file = self.resolve(question, Path::new(argument)).ok();
                 let differs = |file: &PathBuf| file.as_path() != Path::new(argument);
@@ -211,19 +250,13 @@ impl Files {
             }
         };
         let version = file.and_then(|file| self.version(question, &file));
-        let bounded = |bytes: Vec<u8>, limit| {
-            if bytes.len() > limit {
-                Vec::new()
-            } else {
-                bytes
-            }
-        };
         let script =
             script.map_or_else(Vec::new, |path| path.into_os_string().into_encoded_bytes());
         Found {
-            script: bounded(script, SCRIPT_BYTES),
-            version: bounded(version.unwrap_or_default().into_bytes(), VERSION_BYTES),
+            script,
+            version: version.unwrap_or_default().into_bytes(),
         }
+        .bounded()
     }
 
     /// Where a script lies that the process names so.
@@ -274,6 +307,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::sync::LazyLock;
     use std::sync::mpsc::sync_channel;
     use std::thread;
     use std::time::Instant;
@@ -291,6 +325,12 @@ mod tests {
             tgid,
             exec_id: 1,
         }
+    }
+
+    fn catalog() -> Arc<Catalog> {
+        static CATALOG: LazyLock<Arc<Catalog>> =
+            LazyLock::new(|| Arc::new(Catalog::embedded().unwrap()));
+        Arc::clone(&CATALOG)
     }
 
     /// An exec record of process `pid`.
@@ -359,7 +399,7 @@ mod tests {
     #[track_caller]
     fn check(pid: u32, mount_ns: u32, exe: &str, args: &[&str], expect: (&str, &str)) {
         let (_folder, host) = host();
-        let mut scripts = Scripts::start(&host).unwrap();
+        let mut scripts = Scripts::start(&host, catalog()).unwrap();
         let before = record(pid, mount_ns, exe, args);
         scripts.ask(&before);
         scripts.wait(PATIENCE);
@@ -448,7 +488,7 @@ mod tests {
         #[track_caller]
         fn version(path: &str, expect: &str) {
             let (_folder, host) = host();
-            let mut scripts = Scripts::start(&host).unwrap();
+            let mut scripts = Scripts::start(&host, catalog()).unwrap();
             let exe = host.0.join(path).display().to_string();
             let before = record(100, HERE, &exe, &["gemini", "x"]);
             scripts.ask(&before);
@@ -461,6 +501,30 @@ mod tests {
     }
 
     #[test]
+    fn an_executable_of_a_tool_has_the_version_of_its_package() {
+        let (_folder, host) = host();
+        let database = host.0.join("var/lib/dpkg");
+        std::fs::create_dir_all(database.join("info")).unwrap();
+        std::fs::create_dir_all(host.0.join("usr/share/qoder")).unwrap();
+        std::fs::write(host.0.join("usr/share/qoder/qoder"), "no ELF").unwrap();
+        let status = "Package: qoder\nVersion: 0.14.1-9\n\n";
+        std::fs::write(database.join("status"), status).unwrap();
+        let list = "/usr/share/qoder\n/usr/share/qoder/qoder\n";
+        std::fs::write(database.join("info/qoder.list"), list).unwrap();
+        let files = Files {
+            own: Tree::open(&host.0).unwrap(),
+            mount_ns: HERE,
+            host: host.clone(),
+        };
+        let found = files.look(&Question {
+            process: process(100),
+            mount_ns: HERE,
+            about: Subject::Native("/usr/share/qoder/qoder".into()),
+        });
+        assert_eq!(found.version, b"0.14.1");
+    }
+
+    #[test]
     fn a_package_that_says_no_version_has_none() {
         #[track_caller]
         fn version(text: &[u8], expect: &str) {
@@ -469,7 +533,7 @@ mod tests {
                 .0
                 .join("lib/node_modules/@google/gemini-cli/package.json");
             std::fs::write(package, text).unwrap();
-            let mut scripts = Scripts::start(&host).unwrap();
+            let mut scripts = Scripts::start(&host, catalog()).unwrap();
             let before = record(100, HERE, NODE, &["node", "/bin/gemini"]);
             scripts.ask(&before);
             scripts.wait(PATIENCE);
@@ -493,7 +557,7 @@ mod tests {
     #[track_caller]
     fn check_question(record: &[u8], expect: Option<Subject>) {
         assert_eq!(
-            Question::about(record).map(|question| question.about),
+            Question::about(record, &catalog()).map(|question| question.about),
             expect
         );
     }
@@ -519,6 +583,10 @@ mod tests {
         let exe = "/p/node_modules/x/bin/x";
         ask(exe, &["x", "/y.js"], Some(Subject::Executable(exe.into())));
         ask("/p/node_modules/x", &["x"], None);
+        // The catalog knows it, and its path does not say the version.
+        let exe = "/usr/share/qoder/qoder";
+        ask(exe, &["qoder"], Some(Subject::Native(exe.into())));
+        ask("/u/.local/share/claude/versions/2.1.328", &["claude"], None);
         ask("/p/not_node_modules/x/x", &["x"], None);
         check_question(b"", None);
         let mut other = record(1, HERE, NODE, &["node", "/y.js"]);
@@ -543,7 +611,7 @@ mod tests {
 
     #[test]
     fn records_of_other_kinds_and_unasked_ones_stay_as_they_are() {
-        let mut scripts = Scripts::answered_by(|_| Found::default()).unwrap();
+        let mut scripts = Scripts::answered_by(catalog(), |_| Found::default()).unwrap();
         let cc = record(1, HERE, "/usr/bin/cc", &["cc"]);
         scripts.ask(&cc);
         scripts.wait(PATIENCE);
@@ -557,7 +625,7 @@ mod tests {
     fn a_file_system_that_hangs_holds_nothing_up() {
         let (release, held) = sync_channel::<()>(QUESTIONS_MAX);
         let held = std::sync::Mutex::new(held);
-        let mut scripts = Scripts::answered_by(move |_| {
+        let mut scripts = Scripts::answered_by(catalog(), move |_| {
             let _ = held.lock().unwrap().recv();
             Found {
                 script: b"/found".to_vec(),
@@ -597,7 +665,7 @@ mod tests {
     fn a_full_queue_skips() {
         let (release, held) = sync_channel::<()>(0);
         let held = std::sync::Mutex::new(held);
-        let mut scripts = Scripts::answered_by(move |_| {
+        let mut scripts = Scripts::answered_by(catalog(), move |_| {
             let _ = held.lock().unwrap().recv();
             Found::default()
         })

@@ -15,7 +15,8 @@ pub struct Image<'a> {
     /// Where the script lies that argv names, absolute and without links, if that is not what
     /// argv says. `None` is also "unknown".
     pub script: Option<&'a str>,
-    /// Version of the npm package that the script, or else the executable, lies in.
+    /// Version of the npm package that the script, or else the executable, lies in; of a native
+    /// executable of a tool, that of whatever package it comes from.
     pub package_version: Option<&'a str>,
 }
 

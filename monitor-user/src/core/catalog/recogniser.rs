@@ -137,12 +137,18 @@ impl Recogniser {
             version: found
                 .version
                 .clone()
-                .or_else(|| found.version_of_package(image)),
+                .or_else(|| found.version_of_package(image, &program)),
             ..found
         });
         by_layout
             .or_else(|| self.by_launcher(&program))
             .or_else(|| self.by_name(&program))
+    }
+
+    /// Whether the executable's path shows the tool, or a helper of it, and no version.
+    pub(super) fn lacks_version(&self, exe: &str) -> bool {
+        let own = self.helpers.find(exe).or_else(|| self.exes.find(exe));
+        own.is_some_and(|found| found.version.is_none())
     }
 
     /// The tools that the program `exe` holds among other things, each with the glob that says so.
@@ -205,15 +211,16 @@ fn by_script(
 }
 
 impl Recognition {
-    /// What the npm package says of its version, if the glob names the package: then it is the
-    /// tool's own.
-    fn version_of_package(&self, image: Image<'_>) -> Option<Arc<str>> {
-        let (Sign::Exe { glob } | Sign::Script { glob, .. } | Sign::Helper { glob }) = &self.sign
-        else {
-            return None;
+    /// What the package says of its version, if it is the tool's own: the npm package that the glob
+    /// names, or the package of an executable that runs nothing else.
+    fn version_of_package(&self, image: Image<'_>, program: &Program<'_>) -> Option<Arc<str>> {
+        let (glob, is_native) = match &self.sign {
+            Sign::Exe { glob } | Sign::Helper { glob } => (glob, program.target.is_none()),
+            Sign::Script { glob, .. } => (glob, false),
+            Sign::Name { .. } => return None,
         };
         let version = image.package_version.filter(|it| looks_like_version(it))?;
-        glob.contains("/node_modules/").then(|| version.into())
+        (is_native || glob.contains("/node_modules/")).then(|| version.into())
     }
 }
 
