@@ -30,17 +30,31 @@ pub fn print_table() -> Result<()> {
 fn policy(count: usize) -> Result<PolicyConfig> {
     let rule = |number: usize| {
         let (low, high) = (number % 250, number / 250);
-        let matchers = match number % 8 {
+        let (day, hour) = (
+            ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][number % 7],
+            number % 23,
+        );
+        let matchers = match number % 10 {
             0 => format!("tool = [\"claude-code\"]\nendpoint = [\"*.zone-{number}.example\"]"),
             1 => format!("tool = [\"*\"]\nendpoint = [\"10.{high}.{low}.0/24\"]"),
-            2 => format!("tool = [\"claude-code\"]\nport = [{}]", 10_000 + number),
+            2 => format!(
+                "tool = [\"claude-code\"]\nport = [\"{}-{}\"]",
+                10_000 + number,
+                20_000 + number
+            ),
             3 => format!(
                 "tool = [\"claude-code\"]\nuser = [\"{}\"]",
                 100_000 + number
             ),
             4 => format!("tool = [\"*\"]\ncountry = [\"KP\"]\nunless = {{ port = [{number}] }}"),
             5 => "provider = [\"mistral\", \"deepseek\"]\nprotocol = [\"udp\"]".to_owned(),
-            6 => format!("tool = [\"codex-cli\"]\nunit = [\"runner-{number}@*.service\"]"),
+            6 => format!("tool = [\"codex-cli\"]\nunit = [\"runner-*-{number}.service\"]"),
+            7 => format!("tool = [\"claude-code\"]\nversion = \">=3.{number}\""),
+            8 => format!(
+                "tool = [\"*\"]\nduring = [\"{day} {hour:02}:{:02}-{:02}:30\"]\nrole = [\"git\"]",
+                number % 60,
+                hour + 1
+            ),
             _ => "tool = [\"*\"]\nrole = [\"mcp-server\"]\npurpose = [\"telemetry\"]".to_owned(),
         };
         let action = ["allow", "alert", "deny"][number % 3];

@@ -5,7 +5,7 @@
 use monitor_common::counter::{HOOK_CONNECT4, HOOK_DNS_EGRESS, HOOK_DNS_INGRESS};
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey, Remote};
 use monitor_common::record::{
-    self, DnsHead, END_CLOSED, FLOW_FIRST, FlowCounted, FlowEnded, FlowOpened, Header,
+    self, CgroupHead, DnsHead, END_CLOSED, FLOW_FIRST, FlowCounted, FlowEnded, FlowOpened, Header,
     ProcessExecuted, ProcessExited, ProcessForked,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -17,6 +17,8 @@ const REMOTES: u32 = 8;
 /// A native Claude Code, as its installer lays it out; leaf first, as the kernel writes paths.
 const TOOL_PATH: &[u8] = b"2.1.328\0versions\0claude\0share\0.local\0ci\0home\0";
 const TOOL_HOST: &[u8] = b"\x03api\x09anthropic\x03com\0";
+/// The cgroup of every process.
+const CGROUP: u64 = 7;
 const TOOL_IP: [u8; 4] = [192, 0, 2, 10];
 
 /// Every stream, with its name.
@@ -30,9 +32,19 @@ pub fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ]
 }
 
-/// Connections of Claude Code to an endpoint of its manifest.
+/// Connections of Claude Code, in a unit of its own, to an endpoint of its manifest.
 pub fn named_connections() -> Vec<Vec<u8>> {
-    connections(tool(), 1)
+    let path = b"/system.slice/runner-7@main.service";
+    let mut made = whole(record::KIND_CGROUP_MADE, 0, |header| CgroupHead {
+        header,
+        cgroup_id: CGROUP,
+        path_bytes: short(path.len()),
+        ..CgroupHead::default()
+    });
+    made.extend(path);
+    let mut records = connections(tool(), 1);
+    records.insert(0, with_length(made));
+    records
 }
 
 /// Two records each: opened and closed.
@@ -154,6 +166,7 @@ fn executed(process: ProcessKey, path: &[u8], args: &[u8]) -> Vec<u8> {
         process,
         uid: 1000,
         gid: 1000,
+        cgroup_id: CGROUP,
         exe_inode: 247_003,
         exe_device: 266_338_304,
         exe_links: 1,

@@ -10,12 +10,14 @@
 //! - [`manifest`]: what follows from the catalog alone.
 //! - [`rule`]: rules and exceptions, as the operator means them.
 //! - [`facts`]: what rules look at.
-//! - [`index`]: which of thousands of rules fit, without looking at each.
+//! - [`index`]: which of thousands of rules fit, without looking at each; [`intervals`] finds those
+//!   of ports, versions and times.
 //! - [`review`]: what is odd about a policy.
 //! - [`window`]: times of the week.
 
 pub mod facts;
 pub mod index;
+pub mod intervals;
 pub mod judgement;
 mod manifest;
 pub mod review;

@@ -139,6 +139,23 @@ fn what_is_odd_is_told_with_its_place() {
     );
 }
 
+#[test]
+fn packs_that_overlap_are_told_with_their_places() {
+    let packs = "[[pack]]\nname = \"ban-and-replace\"\nbanned = [\"codex-cli\", \"claude-code\"]\n";
+    let loaded = parse_with("policy.toml", packs, &["claude-code", "codex-cli"]).unwrap();
+    assert_eq!(
+        loaded.oddities(NOW),
+        [
+            "policy.toml:1:1: packs ban-and-replace and ban-and-replace overlap: rule `banned-tool` \
+             never decides: whatever fits it fits `banned-tool`, which comes earlier; move it up, \
+             narrow the other, or remove it",
+            "policy.toml:1:1: packs ban-and-replace and ban-and-replace overlap: rule \
+             `banned-vendor` never decides: whatever fits it fits `banned-vendor`, which comes \
+             earlier; move it up, narrow the other, or remove it",
+        ]
+    );
+}
+
 /// Pairs of rules, the second of which the first covers or not.
 #[test]
 fn a_rule_is_unreachable_only_if_an_earlier_one_always_fits() {

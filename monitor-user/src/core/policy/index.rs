@@ -6,8 +6,10 @@
 //! For each part there is a table from an item to the rules that have it, and the set of rules
 //! that do not ask. What the facts say of a part leaves the union of those; what all parts leave
 //! fits. The sets are bits, 64 rules to a word, so the cost is (rules ÷ 64) × parts in use, and
-//! not rules × parts.
+//! not rules × parts. Ports, versions, times and globs are looked up by [`Intervals`] and
+//! [`Globs`]: however many there are, none is looked at one by one.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -16,10 +18,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::facts::{Facts, Texts};
-use super::rule::{Matcher, NONE, Word, matches_glob};
-use super::window::Window;
+use super::intervals::{Globs, Intervals};
+use super::rule::{Matcher, NONE, Word};
+use super::window::{Window, minute_of_week};
 use crate::core::catalog::host::{HostPattern, forms};
-use crate::core::catalog::version::VersionRange;
+use crate::core::catalog::version::{Version, VersionRange};
 
 /// Above this share of all rules a set is cheaper as bits: one word of bits or one number.
 const RULES_PER_WORD: usize = 64;
@@ -40,6 +43,11 @@ impl Bits {
         if let Some(word) = self.0.get_mut(rule / RULES_PER_WORD) {
             *word |= 1 << (rule % RULES_PER_WORD);
         }
+    }
+
+    /// Adds every rule.
+    pub fn fill(&mut self) {
+        self.0.fill(u64::MAX);
     }
 
     /// Whether it holds the rule.
@@ -155,13 +163,14 @@ impl<K: Eq + Hash> Part<K> {
         (!items.is_empty()).then_some(Part { silent, items })
     }
 
-    /// Adds the rules that have one of the items for which `holds`, looking at each item: for
-    /// parts of which rules have few different ones.
-    fn scan(&self, found: &mut Bits, holds: impl Fn(&K) -> bool) {
-        for (item, members) in &self.items {
-            if holds(item) {
-                members.add_to(found);
-            }
+    /// Adds the rules that have this item.
+    fn add<Q>(&self, item: &Q, found: &mut Bits)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        if let Some(members) = self.items.get(item) {
+            members.add_to(found);
         }
     }
 
@@ -233,38 +242,88 @@ impl Hosts {
     }
 
     fn add(&self, pattern: &HostPattern, found: &mut Bits) {
-        if let Some(members) = self.patterns.items.get(pattern) {
-            members.add_to(found);
-        }
+        self.patterns.add(pattern, found);
     }
 }
 
-/// The part of ports: single ones by number, ranges one by one.
+/// The part of ports, from a first to a last.
 #[derive(Clone, Debug)]
 struct Ports {
     part: Part<(u16, u16)>,
-    ranges: Vec<(u16, u16)>,
+    ranges: Intervals<u32, (u16, u16)>,
 }
 
 impl Ports {
     fn new(part: Part<(u16, u16)>) -> Ports {
-        let ranges = part.items.keys().filter(|(first, last)| first != last);
+        let range = |&(first, last): &(u16, u16)| {
+            let end = u32::from(last) + 1;
+            (Some(u32::from(first)), Some(end), (first, last))
+        };
+        let ranges: Vec<_> = part.items.keys().map(range).collect();
         Ports {
-            ranges: ranges.copied().collect(),
+            ranges: Intervals::new(&ranges),
             part,
         }
     }
 
     fn add(&self, port: u16, found: &mut Bits) {
-        let holding = self
-            .ranges
-            .iter()
-            .filter(|(first, last)| (*first..=*last).contains(&port));
-        for item in holding.chain([&(port, port)]) {
-            if let Some(members) = self.part.items.get(item) {
-                members.add_to(found);
-            }
+        let holding = self.ranges.at(&port.into());
+        holding.for_each(|range| self.part.add(range, found));
+    }
+}
+
+/// The part of versions.
+#[derive(Clone, Debug)]
+struct Versions {
+    part: Part<VersionText>,
+    ranges: Intervals<Version, VersionText>,
+}
+
+impl Versions {
+    fn new(part: Part<VersionText>) -> Versions {
+        let range = |item: &VersionText| (item.1.since.clone(), item.1.until.clone(), item.clone());
+        let ranges: Vec<_> = part.items.keys().map(range).collect();
+        Versions {
+            ranges: Intervals::new(&ranges),
+            part,
         }
+    }
+
+    /// A tool of unknown version may be of any.
+    fn add(&self, version: Option<&Version>, found: &mut Bits) {
+        match version {
+            Some(version) => {
+                let holding = self.ranges.at(version);
+                holding.for_each(|range| self.part.add(range, found));
+            }
+            None => found.fill(),
+        }
+    }
+}
+
+/// The part of times.
+#[derive(Clone, Debug)]
+struct During {
+    part: Part<Window>,
+    minutes: Intervals<i64, Window>,
+}
+
+impl During {
+    fn new(part: Part<Window>) -> During {
+        let mut spans = Vec::new();
+        for window in part.items.keys() {
+            let of_it = window.minutes().into_iter();
+            spans.extend(of_it.map(|(from, until)| (Some(from), Some(until), window.clone())));
+        }
+        During {
+            minutes: Intervals::new(&spans),
+            part,
+        }
+    }
+
+    fn add(&self, wall_seconds: i64, found: &mut Bits) {
+        let holding = self.minutes.at(&minute_of_week(wall_seconds));
+        holding.for_each(|window| self.part.add(window, found));
     }
 }
 
@@ -277,15 +336,15 @@ pub struct Index {
     hosts: Option<Hosts>,
     ports: Option<Ports>,
     users: Option<Part<u32>>,
-    versions: Option<Part<VersionText>>,
-    during: Option<Part<Window>>,
+    versions: Option<Versions>,
+    during: Option<During>,
 }
 
 /// One of the parts in words, and those of its items that hold a `*`.
 #[derive(Clone, Debug)]
 struct Words {
     part: Part<Arc<str>>,
-    globs: Vec<Arc<str>>,
+    globs: Globs,
 }
 
 /// A range of versions, told from others by its text.
@@ -314,12 +373,7 @@ impl Index {
         matchers.iter().for_each(|(rule, _)| all.insert(*rule));
         let words = Word::ALL.into_iter().filter_map(|word| {
             let part = Part::new(matchers, rules, |matcher| matcher.words(word).to_vec())?;
-            let globs = part
-                .items
-                .keys()
-                .filter(|item| item.contains('*'))
-                .cloned()
-                .collect();
+            let globs = Globs::new(part.items.keys());
             Some((word, Words { part, globs }))
         });
         let version = |matcher: &Matcher| {
@@ -333,8 +387,8 @@ impl Index {
             hosts: Part::new(matchers, rules, |matcher| matcher.endpoints.clone()).map(Hosts::new),
             ports: Part::new(matchers, rules, |matcher| matcher.ports.clone()).map(Ports::new),
             users: Part::new(matchers, rules, |matcher| matcher.users.clone()),
-            versions: Part::new(matchers, rules, version),
-            during: Part::new(matchers, rules, |matcher| matcher.during.clone()),
+            versions: Part::new(matchers, rules, version).map(Versions::new),
+            during: Part::new(matchers, rules, |matcher| matcher.during.clone()).map(During::new),
             all,
         }
     }
@@ -372,39 +426,37 @@ impl Index {
             },
         );
         Part::narrow(self.users.as_ref(), &mut left, |users, found| {
-            let members = facts.user.and_then(|user| users.items.get(&user));
-            members
+            let user = facts.user.into_iter();
+            user.for_each(|user| users.add(&user, found));
+        });
+        let versions = self.versions.as_ref();
+        Part::narrow(versions.map(|it| &it.part), &mut left, |_, found| {
+            let versions = versions.filter(|_| facts.has_tool);
+            versions
                 .into_iter()
-                .for_each(|members| members.add_to(found));
+                .for_each(|it| it.add(facts.version.as_ref(), found));
         });
-        Part::narrow(self.versions.as_ref(), &mut left, |versions, found| {
-            versions.scan(found, |range| {
-                facts.has_tool && range.1.contains(facts.version.as_ref())
-            });
-        });
-        Part::narrow(self.during.as_ref(), &mut left, |during, found| {
-            during.scan(found, |window| window.holds(facts.wall_seconds));
+        let during = self.during.as_ref();
+        Part::narrow(during.map(|it| &it.part), &mut left, |_, found| {
+            during
+                .into_iter()
+                .for_each(|it| it.add(facts.wall_seconds, found));
         });
         left
     }
 }
 
-fn add_words(part: &Part<Arc<str>>, globs: &[Arc<str>], texts: &Texts<'_>, found: &mut Bits) {
-    let mut add = |item: &str| {
-        if let Some(members) = part.items.get(item) {
-            members.add_to(found);
-        }
-    };
+fn add_words(part: &Part<Arc<str>>, globs: &Globs, texts: &Texts<'_>, found: &mut Bits) {
     if !texts.known {
         return;
     }
     if texts.is_none() {
-        return add(NONE);
+        return part.add(NONE, found);
     }
-    texts.iter().for_each(&mut add);
-    for glob in globs {
-        if texts.iter().any(|text| matches_glob(glob, text)) {
-            add(glob);
+    for text in texts.iter() {
+        part.add(text, found);
+        for glob in globs.fitting(text) {
+            part.add(&**glob, found);
         }
     }
 }
@@ -413,7 +465,6 @@ fn add_words(part: &Part<Arc<str>>, globs: &[Arc<str>], texts: &Texts<'_>, found
 mod tests {
     use super::*;
     use crate::core::attribute::Role;
-    use crate::core::catalog::version::Version;
     use crate::core::fixture::{catalog, member, own, rule, shared, stranger, tcp};
     use crate::core::policy::facts::{self, Known, Subject};
     use crate::core::policy::judgement::Severity;
@@ -477,7 +528,7 @@ mod tests {
                 "203.0.113.9",
                 "0.0.0.0/0",
             ];
-            let ports = [(443, 443), (80, 90), (1, 65_535)];
+            let ports = [(443, 443), (80, 90), (1, 65_535), (81, 8080), (440, 450)];
             let mut matcher = Matcher::default();
             let word = self.pick(&Word::ALL);
             matcher.words[word as usize] = self.some(&texts.map(Arc::from));
@@ -495,13 +546,19 @@ mod tests {
             matcher.ports = self.some(&ports);
             matcher.users = self.some(&[0, 1000, 1001]);
             if self.below(8) == 0 {
+                let versions = ["", "1.0", "2.1", "2.1.9", "3"];
                 matcher.versions = Some(VersionRange {
-                    since: Version::parse("2.1"),
-                    until: None,
+                    since: Version::parse(self.pick(&versions)),
+                    until: Version::parse(self.pick(&versions)),
                 });
             }
             if self.below(8) == 0 {
-                matcher.during = vec![Window::parse("Thu 00:00-01:00").unwrap()];
+                let windows = [
+                    "Thu 00:00-01:00",
+                    "Wed 23:00-12:00",
+                    "Mon-Sun 10:00-20:00 -11:30",
+                ];
+                matcher.during = self.some(&windows.map(|it| Window::parse(it).unwrap()));
             }
             matcher
         }

@@ -54,6 +54,31 @@ impl Window {
         Ok(window)
     }
 
+    /// The minutes of a week that begins on Monday in UTC, from each first to before each end.
+    #[must_use]
+    pub fn minutes(&self) -> Vec<(i64, i64)> {
+        let (from, until, day) = (
+            i64::from(self.from),
+            i64::from(self.until),
+            i64::from(DAY_MINUTES),
+        );
+        let length = if from < until {
+            until - from
+        } else {
+            until + day - from
+        };
+        let mut minutes = Vec::new();
+        for number in (0..7).filter(|number| self.days & (1 << number) != 0) {
+            let first = (number * day + from - self.offset).rem_euclid(WEEK_MINUTES);
+            let end = first + length;
+            minutes.push((first, end.min(WEEK_MINUTES)));
+            if end > WEEK_MINUTES {
+                minutes.push((0, end - WEEK_MINUTES));
+            }
+        }
+        minutes
+    }
+
     /// Whether it is then, so many seconds after 1970 began in UTC.
     #[must_use]
     pub fn holds(&self, wall_seconds: i64) -> bool {
@@ -71,6 +96,12 @@ impl Window {
             on(day) && time >= from || on(day - 1) && time < until
         }
     }
+}
+
+/// The minute of the week, from Monday on in UTC, so many seconds after 1970 began in UTC.
+#[must_use]
+pub fn minute_of_week(wall_seconds: i64) -> i64 {
+    (wall_seconds.div_euclid(60) + EPOCH_MINUTES).rem_euclid(WEEK_MINUTES)
 }
 
 fn parse_days(text: &str) -> Option<u8> {
@@ -141,11 +172,12 @@ mod tests {
     #[track_caller]
     fn check(window: &str, day: i64, time: &str, expect: bool) {
         let seconds = MONDAY + day * 86_400 + i64::from(parse_time(time).unwrap()) * 60;
-        assert_eq!(
-            Window::parse(window).unwrap().holds(seconds),
-            expect,
-            "{window} {day} {time}"
-        );
+        let window = Window::parse(window).unwrap();
+        assert_eq!(window.holds(seconds), expect, "{window} {day} {time}");
+        let (minute, minutes) = (minute_of_week(seconds), window.minutes());
+        let mut minutes = minutes.iter();
+        let among_them = minutes.any(|(from, until)| (*from..*until).contains(&minute));
+        assert_eq!(among_them, expect, "{window} {day} {time}");
     }
 
     #[test]
