@@ -111,6 +111,8 @@ pub struct Case {
     pub alert: Option<&'static str>,
     /// The word in docs/coverage.md that declares the gap.
     pub declared: Option<&'static str>,
+    /// The kernel program that settles it: a kernel without is owed that gap, named in metrics.
+    pub needs: Option<&'static str>,
 }
 
 const fn case(name: &'static str, what: &'static str, owed: Owed, reach: &'static [Reach]) -> Case {
@@ -125,6 +127,7 @@ const fn case(name: &'static str, what: &'static str, owed: Owed, reach: &'stati
         also: &[],
         alert: None,
         declared: None,
+        needs: None,
     }
 }
 
@@ -155,6 +158,11 @@ impl Case {
 
     const fn alert(mut self, rule: &'static str) -> Case {
         self.alert = Some(rule);
+        self
+    }
+
+    const fn needs(mut self, program: &'static str) -> Case {
+        self.needs = Some(program);
         self
     }
 
@@ -353,7 +361,9 @@ const ROADS: &[Case] = &[
         &[V4],
     ),
     case("xdp", "AF_XDP", Seen, &[V4]).alert("packet-socket"),
-    case("tun", "packets of a TUN device, forwarded", Seen, &[V4]).alert("packet-socket"),
+    case("tun", "packets of a TUN device, forwarded", Seen, &[V4])
+        .alert("packet-socket")
+        .needs("file_iter"),
     case(
         "vsock",
         "AF_VSOCK to the hypervisor (opened only)",
@@ -539,13 +549,22 @@ const TRAVELLERS: &[Case] = &[
         Opener,
         &[V4],
     )
-    .how(How::Older),
-    case("older-udp-connected", "connected UDP older", Opener, &[V4]).how(How::Older),
+    .how(How::Older)
+    .needs("file_iter"),
+    case("older-udp-connected", "connected UDP older", Opener, &[V4])
+        .how(How::Older)
+        .needs("file_iter"),
     attributed("older-udp", "UDP socket older", &[V4]).how(How::Older),
-    case("older-raw", "raw socket older", Opener, &[V4]).how(How::Older),
-    case("older-listener", "listening socket older", Opener, &[V4]).how(How::OlderCalled(31_030)),
+    case("older-raw", "raw socket older", Opener, &[V4])
+        .how(How::Older)
+        .needs("file_iter"),
+    case("older-listener", "listening socket older", Opener, &[V4])
+        .how(How::OlderCalled(31_030))
+        .needs("file_iter"),
     attributed("older-process", "process older", &[V4]).how(How::Older),
-    case("older-packet", "packet socket older", Seen, &[]).how(How::Older),
+    case("older-packet", "packet socket older", Seen, &[])
+        .how(How::Older)
+        .needs("file_iter"),
 ];
 
 /// Every case, in the order in which they are played, with the number that is in its addresses.

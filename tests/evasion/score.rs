@@ -127,6 +127,8 @@ impl Got {
 /// A verdict, and what is wrong in spite of it.
 #[derive(Clone, Debug)]
 pub struct Judged {
+    /// What is owed on this kernel.
+    pub owed: Owed,
     /// The least over all destinations.
     pub got: Got,
     /// Wrong or missing words.
@@ -136,9 +138,16 @@ pub struct Judged {
 impl Judged {
     /// Whether Telltale paid what it owed.
     #[must_use]
-    pub fn passes(&self, case: &Case) -> bool {
-        self.got >= Got::Said(case.owed) && self.faults.is_empty()
+    pub fn passes(&self) -> bool {
+        self.got >= Got::Said(self.owed) && self.faults.is_empty()
     }
+}
+
+/// Whether Telltale says, in its metrics, that this kernel lacks what settles the case.
+#[must_use]
+pub fn is_missing(case: &Case, gaps: &str) -> bool {
+    case.needs
+        .is_some_and(|program| gaps.contains(&format!("\"feature_missing:{program}\"")))
 }
 
 /// Everything that a judgement rests on.
@@ -149,6 +158,8 @@ pub struct Bench<'a> {
     pub evade: &'a Path,
     /// docs/coverage.md.
     pub coverage: &'a str,
+    /// What Telltale itself says that it cannot see on this kernel, as metrics.
+    pub gaps: &'a str,
 }
 
 impl Bench<'_> {
@@ -157,21 +168,29 @@ impl Bench<'_> {
     pub fn judge(&self, played: &Played) -> Judged {
         let said = played.wire.keys().map(|it| self.said_of(played, it)).min();
         let got = said.unwrap_or_else(|| self.said_without_wire(played));
+        let missing = is_missing(played.case, self.gaps);
         let declared = played
             .case
             .declared
             .is_some_and(|word| self.coverage.to_lowercase().contains(word));
         let got = match got {
-            Got::Silent if declared => Got::Said(Owed::Declared),
+            Got::Silent if declared || missing => Got::Said(Owed::Declared),
             got => got,
         };
         let mut faults: Vec<String> = self.strangers(played).into_iter().collect();
-        faults.extend(self.unnamed(played));
+        if !missing {
+            faults.extend(self.unnamed(played));
+        }
         faults.extend(self.false_redirections(played));
         for also in played.case.also {
             faults.extend(self.also(played, *also));
         }
-        Judged { got, faults }
+        let owed = if missing {
+            Owed::Declared
+        } else {
+            played.case.owed
+        };
+        Judged { owed, got, faults }
     }
 
     /// Events that name a destination.

@@ -17,12 +17,12 @@ use monitor_tests::telltale::{Options, Telltale};
 use monitor_tests::turn::Turn;
 use monitor_tests::{binary, wait};
 
-use crate::cases::{self, Case, How};
+use crate::cases::{self, Case, How, Owed};
 use crate::log::Log;
 use crate::network::Network;
 use crate::peer::Peer;
 use crate::report::{Line, Report};
-use crate::score::{Bench, Judged, Played, judge_tracer};
+use crate::score::{Bench, Got, Judged, Played, is_missing, judge_tracer};
 use crate::special;
 use crate::stage::{Acting, Stage};
 use crate::tracer::Tracer;
@@ -124,6 +124,11 @@ pub fn monitor<'a>(dir: &Path, scope: &str) -> (Telltale<'a>, Log) {
     (telltale, log)
 }
 
+/// What a monitor says that it cannot see.
+fn gaps(telltale: &Telltale<'_>) -> String {
+    telltale.metrics().lines("telltale_coverage_gap_info")
+}
+
 /// What the documentation says of gaps.
 fn coverage() -> String {
     let here = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/coverage.md"));
@@ -184,6 +189,7 @@ impl Suite<'_> {
         } else {
             PATIENCE
         };
+        let gaps = gaps(&self.telltale);
         let mut last = None;
         wait::try_until(limit, || {
             self.log.update();
@@ -191,15 +197,16 @@ impl Suite<'_> {
                 log: &self.log,
                 evade: &self.stage.evade,
                 coverage: &self.coverage,
+                gaps: &gaps,
             };
             let judged = bench.judge(played);
-            let passes = judged.passes(played.case);
+            let passes = judged.passes();
             last = Some(judged);
             passes.then_some(())
         });
         let mut judged = last.expect("judged at least once");
         judged.faults.extend(self.unbalanced());
-        if !judged.passes(played.case) {
+        if !judged.passes() {
             judged.faults.extend(self.losses());
         }
         judged
@@ -244,11 +251,11 @@ fn line(played: &Played, judged: &Judged, tracer: &str) -> Line {
     let line = Line {
         name: case.name.to_owned(),
         what: case.what.to_owned(),
-        owed: case.owed.name().to_owned(),
+        owed: judged.owed.name().to_owned(),
         got: judged.got.name().to_owned(),
         tracer: tracer.to_owned(),
         notes: judged.faults.join("; "),
-        passes: judged.passes(case),
+        passes: judged.passes(),
     };
     if let Some(why) = &played.told.unsupported {
         return Line {
@@ -287,15 +294,17 @@ fn as_a_tool(
     stage.evade = tool;
     for (number, case) in chosen {
         let Some(rule) = case.alert else { continue };
-        let (_telltale, mut log) = monitor(dir, "tools");
+        let (telltale, mut log) = monitor(dir, "tools");
         let acting = stage.start(SECOND_PASS + number, case);
         let played = stage.finish(acting);
         let fired = wait::try_until(PATIENCE, || {
             log.update();
             log.has_alert(rule).then_some(())
         });
+        let missing = is_missing(case, &gaps(&telltale));
         let judged = Judged {
-            got: crate::score::Got::Silent,
+            owed: case.owed,
+            got: Got::Silent,
             faults: Vec::new(),
         };
         let name = format!("{} by a tool", case.name);
@@ -304,11 +313,16 @@ fn as_a_tool(
             report.add(Line { name, ..line });
             continue;
         }
+        let got = match fired {
+            Some(()) => "alert",
+            None if missing => Owed::Declared.name(),
+            None => Got::Silent.name(),
+        };
         report.add(Line {
             name,
             owed: rule.to_owned(),
-            got: if fired.is_some() { "alert" } else { "SILENT" }.to_owned(),
-            passes: fired.is_some(),
+            got: got.to_owned(),
+            passes: fired.is_some() || missing,
             ..line
         });
     }

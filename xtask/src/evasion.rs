@@ -1,13 +1,15 @@
 //! `cargo xtask evasion`: every known way out of a host, and what Telltale says of each.
 //!
-//! In: names of cases, kernels. Out: what the suite prints; with `--document`, docs/evasion.md,
-//! from a run on this machine's kernel and one on each of the others in QEMU. The exit code is 1
-//! if a verdict is less than owed. Needs root.
+//! In: names of cases, kernels. Out: what the suite prints, and the results of a whole play under
+//! target/evasion; with `--document`, docs/evasion.md from those of this machine's kernel and of
+//! each of the others in QEMU. The exit code is 1 if a verdict is less than owed. Playing needs
+//! root.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +17,10 @@ use anyhow::{Context, Result, bail};
 use crate::{packages, shell, vm};
 
 const DOCUMENT: &str = "docs/evasion.md";
+/// Where the results of the last whole plays are, under the workspace's root.
+const FOLDER: &str = "target/evasion";
+/// This machine's kernel, among the names of kernels.
+const HERE: &str = "here";
 
 const HEAD: &str = "\
 # Ways out of a host
@@ -44,7 +50,7 @@ pub struct Args {
     /// Play them on this kernel in QEMU instead of here; may be repeated: two run at a time
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<String>,
-    /// Play all here and on all kernels, and write the document
+    /// Play nothing, and write the document from the last whole plays here and on each kernel
     #[arg(long, conflicts_with_all = ["cases", "kernels"])]
     document: bool,
 }
@@ -54,30 +60,49 @@ pub struct Args {
 /// # Errors
 /// When something is missing on this machine, and when a verdict is less than owed.
 pub fn run(args: &Args) -> Result<()> {
-    let mut outcomes = Vec::new();
-    if args.document || args.kernels.is_empty() {
-        outcomes.push(here(&args.cases)?);
-    }
-    let kernels = if args.document {
-        vm::default_kernels()
-    } else {
-        args.kernels.clone()
-    };
-    for guest in vm::evasion(&kernels, &args.cases)? {
-        let outcome = Outcome::new(guest.release, &guest.console, guest.is_success);
-        outcomes.push(outcome);
-    }
     if args.document {
-        let path = shell::workspace_root()?.join(DOCUMENT);
-        fs::write(&path, document(&outcomes)?).with_context(|| format!("{}", path.display()))?;
-        println!("wrote {DOCUMENT}");
+        return write_document();
     }
+    let mut outcomes = Vec::new();
+    if args.kernels.is_empty() {
+        outcomes.push((HERE.to_owned(), here(&args.cases)?));
+    }
+    for guest in vm::evasion(&args.kernels, &args.cases)? {
+        let outcome = Outcome::new(guest.release, &guest.console, guest.is_success);
+        outcomes.push((guest.name, outcome));
+    }
+    if args.cases.is_empty() {
+        for (name, outcome) in &outcomes {
+            outcome.save(name)?;
+        }
+    }
+    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome);
+    let outcomes: Vec<Outcome> = outcomes.collect();
     let failed = outcomes.iter().filter(|it| !it.is_success);
     let failed: Vec<&str> = failed.map(|it| it.kernel.as_str()).collect();
     if !failed.is_empty() {
         bail!("Telltale owes something on {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// Writes the document from what was saved.
+fn write_document() -> Result<()> {
+    let names = [HERE.to_owned()].into_iter().chain(vm::default_kernels());
+    let outcomes: Vec<Outcome> = names
+        .map(|name| Outcome::load(&name))
+        .collect::<Result<_>>()?;
+    let path = shell::workspace_root()?.join(DOCUMENT);
+    fs::write(&path, document(&outcomes)?).with_context(|| format!("{}", path.display()))?;
+    println!("wrote {DOCUMENT}");
+    Ok(())
+}
+
+/// The file of a kernel's last whole play: a line with its release, then those of the suite.
+fn saved(name: &str) -> Result<PathBuf> {
+    let folder = shell::workspace_root()?.join(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+    Ok(folder.join(format!("{name}.tsv")))
 }
 
 /// What came of a run on one kernel.
@@ -107,6 +132,38 @@ impl Outcome {
             is_success: is_success && !results.is_empty(),
             results,
         }
+    }
+
+    fn save(&self, name: &str) -> Result<()> {
+        let mut text = format!("{}\n", self.kernel);
+        for row in &self.results {
+            let Row {
+                name,
+                what,
+                owed,
+                got,
+                tracer,
+                notes,
+            } = row;
+            writeln!(
+                text,
+                "RESULT\t{name}\t{what}\t{owed}\t{got}\t{tracer}\t{notes}"
+            )?;
+        }
+        let path = saved(name)?;
+        fs::write(&path, text).with_context(|| format!("{}", path.display()))
+    }
+
+    fn load(name: &str) -> Result<Outcome> {
+        let path = saved(name)?;
+        let how = match name {
+            HERE => "cargo xtask evasion".to_owned(),
+            kernel => format!("cargo xtask evasion --kernel {kernel}"),
+        };
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("no whole play is saved; run `{how}` first"))?;
+        let kernel = text.lines().next().unwrap_or_default().to_owned();
+        Ok(Outcome::new(kernel, &text, true))
     }
 
     /// The rows with this verdict, each with its notes.

@@ -109,6 +109,8 @@ pub fn run(args: &VmArgs) -> Result<()> {
 
 /// What came of the evasion suite in a guest.
 pub struct Guest {
+    /// Name of the kernel, as it was asked for.
+    pub name: String,
     /// Release of the kernel.
     pub release: String,
     /// All that was on the console.
@@ -169,6 +171,7 @@ fn play(folder: &Path, kernel: &Kernel, payload: &Payload) -> Result<Guest> {
     let seconds = begin.elapsed().as_secs();
     println!("== {}: {} after {seconds} s", kernel.name, boot.verdict());
     Ok(Guest {
+        name: kernel.name.clone(),
         release: boot.release().unwrap_or(&kernel.name).to_owned(),
         is_success: boot.is_success(),
         console: boot.console,

@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit};
+
 use crate::place::{Cgroup, cgroup_root};
 use crate::sys::{self, Outcome};
 use crate::{Act, Target, tcp};
@@ -71,6 +73,12 @@ fn rewriter(from: SocketAddr, to: SocketAddr) -> io::Result<OwnedFd> {
     put(8, &(program.as_ptr() as u64).to_ne_bytes());
     put(16, &(license.as_ptr() as u64).to_ne_bytes());
     put(68, &BPF_CGROUP_INET4_CONNECT.to_ne_bytes());
+    // Before Linux 5.11 a program counts as locked memory.
+    let limit = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    rustix::process::setrlimit(Resource::Memlock, limit)?;
     sys::owned(bpf(BPF_PROG_LOAD, &attribute)?)
 }
 
