@@ -51,6 +51,9 @@ pub enum Command {
     /// Tell why something was judged as it was: process, ancestry, evidence, names, each rule
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
+    /// Prove that an event log with a chain (`events.chain`) is complete and unaltered
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
     /// Show the AI tools that are recognised
     #[command(subcommand, after_help = CATALOG_EXAMPLES)]
     Catalog(CatalogCommand),
@@ -77,6 +80,11 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   telltale explain 4711 --events /var/log/telltale/events.ndjson
   telltale explain 43fc6638b35-17 --events today.ndjson --policy candidate.toml";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  telltale verify /var/log/telltale/events.ndjson
+  telltale verify archive/events.ndjson.2 archive/events.ndjson.1 --through 9f86d081884c7d65...";
 
 const DOCTOR_EXAMPLES: &str = "\
 Example:
@@ -127,6 +135,18 @@ pub struct RunArgs {
     /// Print no line per new process and endpoint on a terminal
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Arguments of `telltale verify`.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct VerifyArgs {
+    /// The event log: one file, which stands for all that was put aside of it, or several,
+    /// oldest first
+    #[arg(value_name = "LOG", required = true)]
+    pub logs: Vec<PathBuf>,
+    /// A hash that `telltale verify` told earlier: the log must still hold its line
+    #[arg(long, value_name = "HASH")]
+    pub through: Option<String>,
 }
 
 /// Flags of `telltale uninstall`.

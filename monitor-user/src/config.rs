@@ -27,6 +27,7 @@ use reqwest::Url;
 
 use self::error::{ConfigError, Place};
 use self::fields::{Fields, Reader};
+use crate::core::alert::Pace;
 use crate::core::redact::Arguments;
 use crate::core::wire::Target;
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub jobs: Jobs,
     /// Alerts and their receivers.
     pub alerts: Alerts,
+    /// An OpenTelemetry collector.
+    pub otlp: Option<Otlp>,
     /// Sizes of the collector's tables.
     pub limits: Limits,
     /// Folder in which the kernel side outlives the monitor; `None`: it does not.
@@ -91,8 +94,27 @@ pub struct Events {
     pub arguments: Arguments,
     /// Its file is put aside when it has so many bytes.
     pub rotate_bytes: u64,
+    /// Its file is put aside when it is so old; `None`: at any age.
+    pub rotate_age: Option<Duration>,
     /// Files put aside that are kept.
     pub rotate_files: u32,
+    /// The disk is told to keep what was written, about this often; `None` leaves it to the
+    /// kernel.
+    pub sync: Option<Duration>,
+    /// Its lines are sealed into a chain.
+    pub chain: bool,
+    /// In which schema its lines are written.
+    pub format: EventFormat,
+}
+
+/// The schema of the event log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventFormat {
+    /// Elastic Common Schema 9.
+    #[default]
+    Ecs,
+    /// Open Cybersecurity Schema Framework 1.8.
+    Ocsf,
 }
 
 /// A file to write, or standard output.
@@ -139,6 +161,10 @@ pub struct Alerts {
     pub resend: Duration,
     /// An alert is resolved when its cause was not seen for so long.
     pub resolve_after: Duration,
+    /// How soon, and how often, rules tell of new alerts.
+    pub pace: Pace,
+    /// The same, of rules that have a pace of their own.
+    pub paces: Vec<(String, Pace)>,
     /// Where alerts are kept until they are delivered; `None` keeps them in memory.
     pub spool_directory: Option<PathBuf>,
     /// Bytes that may wait for one receiver.
@@ -203,6 +229,19 @@ pub struct Receiver {
     pub url: Url,
     /// How long one request may take.
     pub timeout: Duration,
+}
+
+/// An OpenTelemetry collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otlp {
+    /// `http` or `https`; `/v1/logs` and `/v1/metrics` are added. May hold credentials.
+    pub url: Url,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// It is told events.
+    pub events: bool,
+    /// It is told all metrics this often; `None`: never.
+    pub metrics: Option<Duration>,
 }
 
 /// Sizes of the collector's tables, in entries.
@@ -334,6 +373,7 @@ fn read(file: &mut Fields) -> Config {
         }),
         jobs: file.section(&keys::JOBS, read_jobs),
         alerts: file.section(&keys::ALERTS, read_alerts),
+        otlp: file.section(&keys::OTLP, read_otlp),
         limits: file.section(&keys::LIMITS, read_limits),
         pin: file.section(&keys::KERNEL, |kernel| kernel.text(&keys::KERNEL_PIN)),
         resolvers: file.section(&keys::RESOLVERS, read_resolvers),
@@ -359,8 +399,17 @@ fn read_events(events: &mut Fields) -> Events {
         scope: events.text(&keys::EVENTS_SCOPE).unwrap_or_default(),
         arguments: events.text(&keys::EVENTS_ARGUMENTS).unwrap_or_default(),
         rotate_bytes: u64::from(events.number(&keys::EVENTS_ROTATE_MEBIBYTES)) << 20,
+        rotate_age: some_seconds(3600 * events.number(&keys::EVENTS_ROTATE_HOURS)),
         rotate_files: events.number(&keys::EVENTS_ROTATE_FILES),
+        sync: some_seconds(events.number(&keys::EVENTS_SYNC_SECONDS)),
+        chain: events.text(&keys::EVENTS_CHAIN).unwrap_or_default(),
+        format: events.text(&keys::EVENTS_FORMAT).unwrap_or_default(),
     }
+}
+
+/// A time that 0 turns off.
+fn some_seconds(number: u32) -> Option<Duration> {
+    (number > 0).then(|| seconds(number))
 }
 
 fn read_policy(policy: &mut Fields) -> (Option<PathBuf>, Vec<BannedTool>) {
@@ -378,6 +427,18 @@ fn read_jobs(jobs: &mut Fields) -> Jobs {
         detect: jobs.text(&keys::JOBS_DETECT).unwrap_or(true),
         variables: variables.into_iter().map(|(_, name)| name).collect(),
     }
+}
+
+fn read_otlp(otlp: &mut Fields) -> Option<Otlp> {
+    let timeout = seconds(otlp.number(&keys::OTLP_TIMEOUT_SECONDS));
+    let events = otlp.text(&keys::OTLP_EVENTS).unwrap_or(true);
+    let metrics = some_seconds(otlp.number(&keys::OTLP_METRICS_SECONDS));
+    otlp.text(&keys::OTLP_URL).map(|url| Otlp {
+        url,
+        timeout,
+        events,
+        metrics,
+    })
 }
 
 fn read_alerts(alerts: &mut Fields) -> Alerts {
@@ -405,7 +466,22 @@ fn read_alerts(alerts: &mut Fields) -> Alerts {
             .text(&keys::ALERTMANAGER_URL)
             .map(|url| Receiver { url, timeout })
     };
+    let pace = |fields: &mut Fields, hold, most| Pace {
+        hold: seconds(fields.number(hold)),
+        new_per_minute: fields.number(most),
+    };
+    let rule = |fields: &mut Fields| {
+        let pace = pace(fields, &keys::RULE_FOR_SECONDS, &keys::RULE_NEW_PER_MINUTE);
+        let name = fields.text(&keys::RULE_NAME);
+        name.map(|name| (name, pace))
+    };
     Alerts {
+        pace: pace(
+            alerts,
+            &keys::ALERTS_FOR_SECONDS,
+            &keys::ALERTS_NEW_PER_MINUTE,
+        ),
+        paces: alerts.sections(&keys::RULE, rule),
         resend: seconds(alerts.number(&keys::ALERTS_RESEND_SECONDS)),
         resolve_after: seconds(alerts.number(&keys::ALERTS_RESOLVE_AFTER_SECONDS)),
         spool_directory: alerts.text(&keys::ALERTS_SPOOL_DIRECTORY),
@@ -473,7 +549,11 @@ mod tests {
                 scope: EventsScope::Tools,
                 arguments: Arguments::Program,
                 rotate_bytes: 256 << 20,
+                rotate_age: None,
                 rotate_files: 8,
+                sync: None,
+                chain: false,
+                format: EventFormat::Ecs,
             },
             policy: None,
             banned: Vec::new(),
@@ -485,6 +565,11 @@ mod tests {
             alerts: Alerts {
                 resend: Duration::from_secs(60),
                 resolve_after: Duration::from_secs(300),
+                pace: Pace {
+                    hold: Duration::ZERO,
+                    new_per_minute: 60,
+                },
+                paces: Vec::new(),
                 spool_directory: None,
                 spool_bytes_max: 16 << 20,
                 runbooks: "docs/alerts.md".to_owned(),
@@ -493,6 +578,7 @@ mod tests {
                 slack: Vec::new(),
                 syslog: Vec::new(),
             },
+            otlp: None,
             limits: Limits {
                 processes: 32_768,
                 flows: 65_536,
@@ -520,6 +606,10 @@ mod tests {
         arguments = "redacted"
         rotate_mebibytes = 1
         rotate_files = 2
+        rotate_hours = 24
+        sync_seconds = 5
+        chain = "on"
+        format = "ocsf"
         [catalog]
         directory = "catalog"
         [jobs]
@@ -528,9 +618,14 @@ mod tests {
         [alerts]
         resend_seconds = 0x1e
         resolve_after_seconds = 604_800
+        for_seconds = 1
+        new_per_minute = 2
         spool_directory = "spool"
         spool_mebibytes = 2
         runbooks = "https://wiki/telltale"
+        [[alerts.rule]]
+        name = "flow-flood"
+        for_seconds = 60
         [[alerts.webhook]]
         url = "http://127.0.0.1:1/hook?a=b"
         timeout_seconds = 60
@@ -546,6 +641,9 @@ mod tests {
         format = "cef"
         [[alerts.syslog]]
         address = "journald"
+        [otlp]
+        url = "http://127.0.0.1:4318/base"
+        metrics_seconds = 0
         [limits]
         processes = 64
         flows = 1_048_576
@@ -575,7 +673,11 @@ mod tests {
                 scope: EventsScope::All,
                 arguments: Arguments::Redacted,
                 rotate_bytes: 1 << 20,
+                rotate_age: Some(Duration::from_secs(86_400)),
                 rotate_files: 2,
+                sync: Some(Duration::from_secs(5)),
+                chain: true,
+                format: EventFormat::Ocsf,
             },
             policy: Some(PathBuf::from("p.toml")),
             banned: Vec::new(),
@@ -587,6 +689,17 @@ mod tests {
             alerts: Alerts {
                 resend: Duration::from_secs(30),
                 resolve_after: Duration::from_secs(604_800),
+                pace: Pace {
+                    hold: Duration::from_secs(1),
+                    new_per_minute: 2,
+                },
+                paces: vec![(
+                    "flow-flood".to_owned(),
+                    Pace {
+                        hold: Duration::from_secs(60),
+                        new_per_minute: 60,
+                    },
+                )],
                 spool_directory: Some(PathBuf::from("spool")),
                 spool_bytes_max: 2 << 20,
                 runbooks: "https://wiki/telltale".to_owned(),
@@ -613,6 +726,12 @@ mod tests {
                     },
                 ],
             },
+            otlp: Some(Otlp {
+                url: Url::parse("http://127.0.0.1:4318/base").unwrap(),
+                timeout: Duration::from_secs(10),
+                events: true,
+                metrics: None,
+            }),
             limits: Limits {
                 processes: 64,
                 flows: 1_048_576,

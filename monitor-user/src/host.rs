@@ -139,6 +139,14 @@ impl HostRoot {
         self.read_line("proc/sys/kernel/osrelease", "kernel release")
     }
 
+    /// Whether the kernel measures how long BPF programs run: `sysctl kernel.bpf_stats_enabled`.
+    #[must_use]
+    pub fn measures_programs(&self) -> bool {
+        let path = "proc/sys/kernel/bpf_stats_enabled";
+        let enabled = self.read_line(path, "0 or 1");
+        enabled.is_ok_and(|enabled| enabled == "1")
+    }
+
     /// Kernel lockdown; the mode in brackets is the active one.
     #[must_use]
     pub fn lockdown(&self) -> Lockdown {

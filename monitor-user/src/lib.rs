@@ -8,7 +8,7 @@
 //! 3. [`source`]: where records come from: the kernel, or a recording.
 //! 4. [`metrics`] and [`sink`]: where effects go.
 //! 5. [`config`] and [`cli`]: what the operator asked for.
-//! 6. [`pipeline`], [`reload`], [`compare`], [`explain`], [`observed`], [`doctor`] and [`run`]: the shell that joins them, one function per command.
+//! 6. [`pipeline`], [`reload`], [`compare`], [`explain`], [`observed`], [`verify`], [`doctor`] and [`run`]: the shell that joins them, one function per command.
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
@@ -32,3 +32,4 @@ pub mod sandbox;
 pub mod sink;
 pub mod source;
 pub mod supervisor;
+pub mod verify;

@@ -30,6 +30,8 @@ mod exemplars;
 mod fixture;
 mod health;
 mod labels;
+#[cfg(feature = "otlp")]
+mod otlp;
 pub mod outputs;
 mod policy;
 mod tools;
@@ -37,6 +39,7 @@ pub mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{LabelPair, Metric, MetricType};
@@ -186,6 +189,7 @@ impl Metrics {
             Effect::Coverage(report) => self.coverage.record(report),
             Effect::Resumed(report) => self.coverage.resumed(report),
             Effect::Alert(notice) => self.alerts.record(notice, clock),
+            Effect::AlertWithheld(rule) => self.alerts.withheld(rule),
             Effect::Books(books) => self.kernel.record(&books.values),
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),
             Effect::Dns(outcome) => self.names.dns_messages.increment([outcome.name()]),
@@ -202,6 +206,11 @@ impl Metrics {
     /// Counts a record that could not be decoded.
     pub fn record_decode_error(&self, error: &DecodeError) {
         self.line.decode_errors.increment([error.reason()]);
+    }
+
+    /// Says how many alerts wait to be told.
+    pub fn set_alerts_waiting(&self, pending: usize, withheld: usize) {
+        self.alerts.set_waiting(pending, withheld);
     }
 
     /// Counts what became of questions about the host.
@@ -233,6 +242,17 @@ impl Metrics {
         self.kernel.map_capacity.set([map], signed(capacity));
     }
 
+    /// Says what a kernel program has cost since it was loaded.
+    pub fn set_program(&self, program: &str, runs: u64, run_time: Duration) {
+        self.kernel.program_runs.follow([program], runs);
+        self.kernel.program_seconds.follow([program], run_time);
+    }
+
+    /// Says whether the kernel measures what programs cost.
+    pub fn set_programs_measured(&self, measured: bool) {
+        self.kernel.measured.set([], i64::from(measured));
+    }
+
     /// Says how full a table of the collector is.
     pub fn set_table(&self, table: &'static str, entries: u64, capacity: u64) {
         self.line.table_entries.set([table], signed(entries));
@@ -246,6 +266,8 @@ impl Metrics {
         self.outputs.log_bytes.follow([], stats.bytes_written);
         self.outputs.log_errors.follow([], stats.write_errors);
         self.outputs.log_files.follow([], stats.files_changed);
+        self.outputs.log_syncs.follow([], stats.syncs);
+        self.outputs.log_sync_errors.follow([], stats.sync_errors);
         self.outputs
             .log_pending
             .set([], signed(stats.bytes_pending));
@@ -279,6 +301,18 @@ impl Metrics {
             ..
         } = &self.defined;
         encode::encode(&registry.gather(), exemplars, &self.session, format)
+    }
+
+    /// All metrics in OpenTelemetry's data model, begun at `started_ns` and as of `now_ns`, both
+    /// unix time. As [`Self::encode`], for a thread that may take its time.
+    #[cfg(feature = "otlp")]
+    #[must_use]
+    pub fn otlp(
+        &self,
+        started_ns: u64,
+        now_ns: u64,
+    ) -> Vec<opentelemetry_proto::tonic::metrics::v1::Metric> {
+        otlp::convert(&self.defined.registry.gather(), started_ns, now_ns)
     }
 
     /// The values of all counters and gauges, for the pages of the web server.

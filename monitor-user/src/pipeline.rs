@@ -159,6 +159,8 @@ impl Line {
 
     fn show_sizes(&self) {
         let (sizes, limits) = (self.collector.sizes(), self.collector.limits());
+        let (pending, withheld) = self.collector.alerts_waiting();
+        self.sinks.metrics.set_alerts_waiting(pending, withheld);
         let tables = [
             ("processes", sizes.processes, limits.processes),
             ("flows", sizes.flows, limits.flows),
@@ -265,6 +267,16 @@ fn apply(line: &mut Line, samples: &mut Samples, batch: &Batch) {
     let most = u64::from(monitor_common::limits::FLOWS_MAX);
     let flows = batch.flows as u64;
     line.sinks.metrics.set_map("flows", flows, most);
+    if let Some(figures) = &batch.figures {
+        let metrics = &line.sinks.metrics;
+        metrics.set_programs_measured(figures.measured);
+        for program in &figures.programs {
+            metrics.set_program(program.name, program.runs, program.run_time);
+        }
+        for (map, entries, capacity) in &figures.maps {
+            metrics.set_map(map, *entries, *capacity);
+        }
+    }
 }
 
 /// Runs the line on a recording. The same file gives the same output, byte for byte.

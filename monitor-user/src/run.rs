@@ -40,13 +40,15 @@ use crate::sink::event_log::{EventLog, LogTarget};
 use crate::sink::http::pages::{About, PolicyStatus, Readiness, Web};
 use crate::sink::http::{self, web_config::WebConfigFile};
 use crate::sink::lines::{Rotation, WhenFull};
+#[cfg(feature = "otlp")]
+use crate::sink::otlp::Otlp;
 use crate::sink::{HostInfo, Sinks, receivers};
 use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::facts::Facts;
 use crate::source::feed::Feed;
 use crate::source::recording::{Entry, Header, Recorder, Recording, is_recording};
 use crate::{catalog_match, catalog_report};
-use crate::{doctor, explain, observed};
+use crate::{doctor, explain, observed, verify};
 
 /// Port of DNS.
 const DNS_PORT: u16 = 53;
@@ -84,6 +86,11 @@ pub fn command(cli: Cli) -> anyhow::Result<bool> {
             let catalog = load_catalog(config.catalog.as_deref())?;
             print(&observed::in_words(&events, &catalog))?;
             Ok(true)
+        }
+        Command::Verify(args) => {
+            let report = verify::verify(&args.logs, args.through.as_deref())?;
+            print(&report.text)?;
+            Ok(report.whole)
         }
         Command::Explain(args) => {
             let config = Config::load(args.policy.config.as_deref(), &args.policy.flags())?;
@@ -315,6 +322,9 @@ struct Prepared {
 
 impl Prepared {
     fn new(config: Config, session: &str) -> anyhow::Result<Self> {
+        if cfg!(not(feature = "otlp")) && config.otlp.is_some() {
+            bail!("[otlp] is set, and this build cannot speak to OpenTelemetry collectors");
+        }
         let Judging { catalog, loaded } = Judging::load(&config)?;
         for oddity in loaded.oddities(clock::unix_seconds()) {
             tracing::warn!("{oddity}");
@@ -378,6 +388,13 @@ impl Prepared {
             alerts: AlertTiming {
                 resend: config.alerts.resend,
                 resolve_after: config.alerts.resolve_after,
+                pace: config.alerts.pace,
+                paces: config
+                    .alerts
+                    .paces
+                    .iter()
+                    .map(|(rule, pace)| (rule.as_str().into(), *pace))
+                    .collect(),
             },
             arguments: config.events.arguments,
         };
@@ -409,6 +426,14 @@ impl Prepared {
         ports
     }
 
+    #[cfg(feature = "otlp")]
+    fn otlp(&self, host: &HostInfo) -> anyhow::Result<Option<Otlp>> {
+        let config = self.config.otlp.as_ref();
+        config
+            .map(|config| Otlp::start(config, host, &self.metrics))
+            .transpose()
+    }
+
     fn event_log(&self, when_full: WhenFull, host: &HostInfo) -> anyhow::Result<Option<EventLog>> {
         let Some(destination) = &self.config.events.destination else {
             return Ok(None);
@@ -417,17 +442,25 @@ impl Prepared {
             Destination::Stdout => LogTarget::Stdout,
             Destination::File(path) => LogTarget::File(path.clone()),
         };
-        let log = EventLog::open(&target, when_full, host)?;
         let events = &self.config.events;
+        let mut log = EventLog::open(&target, when_full, host)?.in_format(events.format, host);
+        if events.chain {
+            log = log.chained(&target)?;
+        }
         let rotation = Rotation {
             bytes_max: events.rotate_bytes,
+            age_max: events.rotate_age,
             files_max: events.rotate_files,
         };
         // What a replay writes must be complete.
-        Ok(Some(match when_full {
-            WhenFull::Drop => log.rotating(rotation),
-            WhenFull::Wait => log,
-        }))
+        if when_full == WhenFull::Wait {
+            return Ok(Some(log));
+        }
+        log = log.rotating(rotation);
+        if let Some(interval) = events.sync {
+            log = log.syncing(interval)?;
+        }
+        Ok(Some(log))
     }
 }
 
@@ -463,6 +496,8 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
             event_log: prepared.event_log(WhenFull::Drop, &info)?,
             console: console(&prepared.config, args.quiet)?,
             posts: receivers::start(&prepared.config.alerts, &info)?,
+            #[cfg(feature = "otlp")]
+            otlp: prepared.otlp(&info)?,
             metrics: Arc::clone(&prepared.metrics),
         },
         recorder,
@@ -597,6 +632,8 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
             event_log: prepared.event_log(WhenFull::Wait, &info)?,
             console: replay_console(&prepared.config, &args)?,
             posts: Vec::new(), // The past wakes nobody.
+            #[cfg(feature = "otlp")]
+            otlp: None,
             metrics: Arc::clone(&prepared.metrics),
         },
         recorder: None,

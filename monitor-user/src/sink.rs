@@ -4,6 +4,7 @@
 //! none of them stops the line: what a sink cannot take is dropped, and counted.
 
 pub mod alertmanager;
+pub mod chain;
 pub mod console;
 pub mod ecs;
 pub mod event_log;
@@ -14,6 +15,9 @@ pub mod http_post;
 mod json;
 pub mod lines;
 pub mod notice;
+pub mod ocsf;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod post;
 pub mod receivers;
 pub mod slack;
@@ -64,6 +68,9 @@ pub struct Sinks {
     pub console: Option<Console>,
     /// Receivers of alerts.
     pub posts: Vec<Post>,
+    /// An OpenTelemetry collector.
+    #[cfg(feature = "otlp")]
+    pub otlp: Option<otlp::Otlp>,
 }
 
 impl Sinks {
@@ -76,6 +83,10 @@ impl Sinks {
             }
             if let Some(console) = &mut self.console {
                 console.write(effect, &self.clock);
+            }
+            #[cfg(feature = "otlp")]
+            if let Some(otlp) = &mut self.otlp {
+                otlp.write(effect, &self.clock);
             }
             if let Effect::Alert(notice) = effect {
                 self.posts
@@ -99,6 +110,10 @@ impl Sinks {
         for post in &self.posts {
             self.metrics.set_sink(post.name(), &post.stats());
         }
+        #[cfg(feature = "otlp")]
+        for (name, stats) in self.otlp.iter().flat_map(otlp::Otlp::stats) {
+            self.metrics.set_sink(name, &stats);
+        }
     }
 
     /// Writes what the event log holds back. Returns whether all of it is in the file.
@@ -113,11 +128,20 @@ impl Sinks {
     /// Delivers what waits, within [`DRAIN_SECONDS`], and ends.
     pub async fn drain(mut self) {
         self.flush();
+        if let Some(log) = &mut self.event_log {
+            log.finish();
+        }
         let deadline = Instant::now() + DRAIN_SECONDS;
         for post in self.posts {
             let name = post.name().to_owned();
             let stats = post.drain(deadline).await;
             self.metrics.set_sink(&name, &stats);
+        }
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = self.otlp {
+            for (name, stats) in otlp.drain(deadline).await {
+                self.metrics.set_sink(name, &stats);
+            }
         }
     }
 }
@@ -188,6 +212,8 @@ mod tests {
             event_log: Some(EventLog::open(&target, WhenFull::Drop, &fixture::host()).unwrap()),
             console: None,
             posts: vec![post],
+            #[cfg(feature = "otlp")]
+            otlp: None,
         };
         let states = [AlertState::Fired, AlertState::Resolved];
         sinks.emit(&[fixture::started(fixture::process(1))]);
@@ -220,6 +246,8 @@ mod tests {
             event_log: None,
             console: None,
             posts: Vec::new(),
+            #[cfg(feature = "otlp")]
+            otlp: None,
         };
         sinks.emit(&[fixture::alert(AlertState::Fired)]);
         sinks.drain().await;

@@ -182,6 +182,8 @@ fn collector(catalog: Arc<Catalog>, policy: PolicyConfig) -> Collector {
         alerts: AlertTiming {
             resend: alerts.resend,
             resolve_after: alerts.resolve_after,
+            pace: alerts.pace,
+            paces: Default::default(),
         },
         arguments: Config::default().events.arguments,
     };

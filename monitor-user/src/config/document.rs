@@ -194,6 +194,7 @@ pub(super) mod tests {
         }
 
         // What has no default shows an example, which must be one.
+        assert_eq!(alerts.paces.drain(..).count(), 1);
         assert_eq!(alerts.webhooks.drain(..).count(), 1);
         assert_eq!(alerts.alertmanagers.drain(..).count(), 1);
         assert_eq!(alerts.slack.drain(..).count(), 1);
@@ -205,6 +206,7 @@ pub(super) mod tests {
         assert!(config.web.config_file.take().is_some());
         assert!(config.policy.take().is_some());
         assert!(config.catalog.take().is_some());
+        assert!(config.otlp.take().is_some());
         assert!(config.pin.take().is_some());
         assert!(config.resolvers.take().is_some());
         assert_eq!(config.proxies.drain(..).count(), 2);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 use super::values;
-use super::{Destination, EventsScope, Sampling, SyslogAddress, SyslogStyle};
+use super::{Destination, EventFormat, EventsScope, Sampling, SyslogAddress, SyslogStyle};
 use crate::core::redact::Arguments;
 use crate::core::wire::Target;
 
@@ -101,7 +101,7 @@ pub const WEB: Section = Section {
 pub const EVENTS: Section = Section {
     name: "events",
     most: None,
-    meaning: "The event log: one JSON object per line, in ECS field names.",
+    meaning: "The event log: one JSON object per line.",
 };
 /// `[policy]`.
 pub const POLICY: Section = Section {
@@ -129,6 +129,12 @@ pub const ALERTS: Section = Section {
     most: None,
     meaning: "When receivers are told of alerts.",
 };
+/// `[[alerts.rule]]`.
+pub const RULE: Section = Section {
+    name: "alerts.rule",
+    most: Some(256),
+    meaning: "How soon, and how often, one rule tells of new alerts.",
+};
 /// `[[alerts.webhook]]`.
 pub const WEBHOOK: Section = Section {
     name: "alerts.webhook",
@@ -152,6 +158,12 @@ pub const SYSLOG: Section = Section {
     name: "alerts.syslog",
     most: Some(16),
     meaning: "A receiver of syslog messages (RFC 5424), or the journal of this host.",
+};
+/// `[otlp]`.
+pub const OTLP: Section = Section {
+    name: "otlp",
+    most: None,
+    meaning: "An OpenTelemetry collector, which is told events and metrics over HTTP.",
 };
 /// `[limits]`.
 pub const LIMITS: Section = Section {
@@ -187,17 +199,19 @@ pub const PROXY: Section = Section {
 };
 
 /// All sections, in the order of the documentation.
-pub const SECTIONS: [&Section; 15] = [
+pub const SECTIONS: [&Section; 17] = [
     &WEB,
     &EVENTS,
     &POLICY,
     &CATALOG,
     &JOBS,
     &ALERTS,
+    &RULE,
     &WEBHOOK,
     &ALERTMANAGER,
     &SLACK,
     &SYSLOG,
+    &OTLP,
     &LIMITS,
     &KERNEL,
     &RESOLVERS,
@@ -302,6 +316,64 @@ pub const EVENTS_ROTATE_MEBIBYTES: Key<Number> = Key {
     },
     meaning: "The file is put aside as `FILE.1` when it is so long. One that something else moves \
               or removes is left for a new one, too.",
+};
+
+/// `events.format`.
+pub const EVENTS_FORMAT: Key<Text<EventFormat>> = Key {
+    section: &EVENTS,
+    name: "format",
+    shape: Text {
+        of: "`ecs` or `ocsf`",
+        default: Absent::Default("ecs"),
+        example: "",
+        parse: values::event_format,
+    },
+    meaning: "Schema of the lines: Elastic Common Schema 9, or OCSF 1.8. The commands that read \
+              an event log read `ecs`.",
+};
+
+/// `events.rotate_hours`.
+pub const EVENTS_ROTATE_HOURS: Key<Number> = Key {
+    section: &EVENTS,
+    name: "rotate_hours",
+    // A year of 366 days.
+    shape: Number {
+        unit: "hours",
+        default: 0,
+        min: 0,
+        max: 8_784,
+    },
+    meaning: "The file is also put aside when it is so old, if there is anything in it. 0: at any \
+              age.",
+};
+
+/// `events.sync_seconds`.
+pub const EVENTS_SYNC_SECONDS: Key<Number> = Key {
+    section: &EVENTS,
+    name: "sync_seconds",
+    shape: Number {
+        unit: "seconds",
+        default: 0,
+        min: 0,
+        max: 3_600,
+    },
+    meaning: "How much of the log a crash of the machine may take: the disk is told to keep what \
+              was written about this often (`fdatasync`), when the file is put aside, and at the \
+              end. 0 leaves it to the kernel, which takes half a minute.",
+};
+
+/// `events.chain`.
+pub const EVENTS_CHAIN: Key<Text<bool>> = Key {
+    section: &EVENTS,
+    name: "chain",
+    shape: Text {
+        of: "`on` or `off`",
+        default: Absent::Default("off"),
+        example: "",
+        parse: values::on_or_off,
+    },
+    meaning: "`on` seals each line with a hash over it and all before it, for `telltale verify`; \
+              see `docs/events.md`.",
 };
 
 /// `events.rotate_files`.
@@ -416,6 +488,64 @@ pub const ALERTS_RESOLVE_AFTER_SECONDS: Key<Number> = Key {
         max: 604_800,
     },
     meaning: "An alert is resolved when its cause was not seen for so long.",
+};
+
+/// `alerts.for_seconds`.
+pub const ALERTS_FOR_SECONDS: Key<Number> = Key {
+    section: &ALERTS,
+    name: "for_seconds",
+    shape: Number {
+        unit: "seconds",
+        default: 0,
+        min: 0,
+        max: 86_400,
+    },
+    meaning: "A new alert is told when its cause was seen over so long, without a pause as long as \
+              that. 0: at once.",
+};
+
+/// `alerts.new_per_minute`.
+pub const ALERTS_NEW_PER_MINUTE: Key<Number> = Key {
+    section: &ALERTS,
+    name: "new_per_minute",
+    // A person reads none of more; a rule seldom has as many.
+    shape: Number {
+        unit: "alerts",
+        default: 60,
+        min: 1,
+        max: 1_000_000,
+    },
+    meaning: "New alerts of one rule that are told within a minute. Others are told later, in \
+              their turn: none is lost.",
+};
+
+/// `alerts.rule.name`.
+pub const RULE_NAME: Key<Text<String>> = Key {
+    section: &RULE,
+    name: "name",
+    shape: Text {
+        of: "name of a rule",
+        default: Absent::Mistake,
+        example: "flow-flood",
+        parse: values::one_line,
+    },
+    meaning: "The rule: one of docs/alerts.md, or of the policy.",
+};
+
+/// `alerts.rule.for_seconds`.
+pub const RULE_FOR_SECONDS: Key<Number> = Key {
+    section: &RULE,
+    name: "for_seconds",
+    shape: ALERTS_FOR_SECONDS.shape,
+    meaning: "As in `[alerts]`, for this rule.",
+};
+
+/// `alerts.rule.new_per_minute`.
+pub const RULE_NEW_PER_MINUTE: Key<Number> = Key {
+    section: &RULE,
+    name: "new_per_minute",
+    shape: ALERTS_NEW_PER_MINUTE.shape,
+    meaning: "As in `[alerts]`, for this rule.",
 };
 
 /// `alerts.spool_directory`.
@@ -577,6 +707,59 @@ pub const SYSLOG_FORMAT: Key<Text<SyslogStyle>> = Key {
     },
     meaning: "`rfc5424` has structured data and a sentence, `cef` the Common Event Format. \
               The journal has a form of its own.",
+};
+
+/// `otlp.url`.
+pub const OTLP_URL: Key<Text<Url>> = Key {
+    section: &OTLP,
+    name: "url",
+    shape: Text {
+        of: "`http` or `https` URL",
+        default: Absent::Nothing,
+        example: "http://127.0.0.1:4318",
+        parse: values::url,
+    },
+    meaning: "Its base URL; `/v1/logs` and `/v1/metrics` are added. Without this key nobody is told.",
+};
+
+/// `otlp.events`.
+pub const OTLP_EVENTS: Key<Text<bool>> = Key {
+    section: &OTLP,
+    name: "events",
+    shape: Text {
+        of: "`on` or `off`",
+        default: Absent::Default("on"),
+        example: "",
+        parse: values::on_or_off,
+    },
+    meaning: "`on` sends what the event log shows as log records, whether or not it is written to \
+              a file.",
+};
+
+/// `otlp.metrics_seconds`.
+pub const OTLP_METRICS_SECONDS: Key<Number> = Key {
+    section: &OTLP,
+    name: "metrics_seconds",
+    shape: Number {
+        unit: "seconds",
+        default: 60,
+        min: 0,
+        max: 86_400,
+    },
+    meaning: "How often it is told all metrics; 0: never.",
+};
+
+/// `otlp.timeout_seconds`.
+pub const OTLP_TIMEOUT_SECONDS: Key<Number> = Key {
+    section: &OTLP,
+    name: "timeout_seconds",
+    shape: Number {
+        unit: "seconds",
+        default: 10,
+        min: 1,
+        max: 60,
+    },
+    meaning: "How long one request may take.",
 };
 
 /// `limits.processes`.
@@ -823,8 +1006,12 @@ pub fn rows() -> Vec<Row> {
         EVENTS_FILE.text_row(),
         EVENTS_SCOPE.text_row(),
         EVENTS_ARGUMENTS.text_row(),
+        EVENTS_FORMAT.text_row(),
         EVENTS_ROTATE_MEBIBYTES.number_row(),
+        EVENTS_ROTATE_HOURS.number_row(),
         EVENTS_ROTATE_FILES.number_row(),
+        EVENTS_SYNC_SECONDS.number_row(),
+        EVENTS_CHAIN.text_row(),
         POLICY_FILE.text_row(),
         POLICY_BANNED.list_row(),
         CATALOG_DIRECTORY.text_row(),
@@ -832,9 +1019,14 @@ pub fn rows() -> Vec<Row> {
         JOBS_VARIABLES.list_row(),
         ALERTS_RESEND_SECONDS.number_row(),
         ALERTS_RESOLVE_AFTER_SECONDS.number_row(),
+        ALERTS_FOR_SECONDS.number_row(),
+        ALERTS_NEW_PER_MINUTE.number_row(),
         ALERTS_SPOOL_DIRECTORY.text_row(),
         ALERTS_SPOOL_MEBIBYTES.number_row(),
         ALERTS_RUNBOOKS.text_row(),
+        RULE_NAME.text_row(),
+        RULE_FOR_SECONDS.number_row(),
+        RULE_NEW_PER_MINUTE.number_row(),
         WEBHOOK_URL.text_row(),
         WEBHOOK_TIMEOUT_SECONDS.number_row(),
         WEBHOOK_SECRET_FILE.text_row(),
@@ -844,6 +1036,10 @@ pub fn rows() -> Vec<Row> {
         SLACK_TIMEOUT_SECONDS.number_row(),
         SYSLOG_ADDRESS.text_row(),
         SYSLOG_FORMAT.text_row(),
+        OTLP_URL.text_row(),
+        OTLP_EVENTS.text_row(),
+        OTLP_METRICS_SECONDS.number_row(),
+        OTLP_TIMEOUT_SECONDS.number_row(),
         LIMITS_PROCESSES.number_row(),
         LIMITS_FLOWS.number_row(),
         LIMITS_NAMES.number_row(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
-use super::{Destination, EventsScope, Sampling, SyslogAddress, SyslogStyle};
+use super::{Destination, EventFormat, EventsScope, Sampling, SyslogAddress, SyslogStyle};
 use crate::core::redact::Arguments;
 use crate::core::wire::Target;
 
@@ -94,6 +94,19 @@ pub fn events_scope(text: &str) -> Result<EventsScope, String> {
         "tools" => Ok(EventsScope::Tools),
         "all" => Ok(EventsScope::All),
         _ => Err("no such scope; write \"tools\" or \"all\"".to_owned()),
+    }
+}
+
+/// The schema of the event log.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn event_format(text: &str) -> Result<EventFormat, String> {
+    match text {
+        "ecs" => Ok(EventFormat::Ecs),
+        "ocsf" => Ok(EventFormat::Ocsf),
+        _ => Err("no such format; write \"ecs\" or \"ocsf\"".to_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Alerts as pure state: what fires, what fires still, what is resolved.
 //!
-//! In: what deserves a person's attention, and the time. Out: state changes.
+//! In: what deserves a person's attention, and the time. Out: causes, and details for a person;
+//! [`AlertBook`] makes state changes of them.
 //!
 //! Which judgement raises which alert, and what makes two alerts one:
 //!
@@ -36,11 +37,12 @@
 //! mostly what its user asked for (`git`, package managers), and an address without a name is
 //! mostly a name that was looked up before the monitor started: both are told, neither pages.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::sync::Arc;
-use std::time::Duration;
+mod book;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use self::book::{AlertBook, AlertTiming, Pace, Raised};
 use super::attribute::{Attribution, Evidence, Role};
 use super::catalog::facts::Advisory;
 use super::catalog::program::script_argument;
@@ -50,7 +52,7 @@ use super::flow::JudgedFlow;
 use super::names::NameEvidence;
 use super::policy::judgement::{Judgement, Severity, Verdict, rule};
 use super::policy::rule::Exception;
-use super::report::{AlertState, Limit, Origin, ProcessView};
+use super::report::{Origin, ProcessView};
 
 /// A tool's process has a socket that sends IP packets to any address.
 const RAW_SOCKET: &str = "raw-socket";
@@ -128,6 +130,21 @@ pub struct Alert {
     pub last_seen: BootNs,
     /// How often its cause was seen since it started.
     pub occurrences: u64,
+}
+
+impl Alert {
+    /// One whose cause was seen for the first time.
+    fn new(cause: Cause, annotations: BTreeMap<&'static str, Arc<str>>, now: BootNs) -> Alert {
+        Alert {
+            rule: cause.rule,
+            severity: cause.severity,
+            labels: cause.labels,
+            annotations,
+            started: now,
+            last_seen: now,
+            occurrences: 1,
+        }
+    }
 }
 
 /// What makes two alerts one, and how bad it is. See the table above.
@@ -700,6 +717,14 @@ fn details(
             format!("{} (pid {})", parent.exe, parent.key.tgid),
         );
     }
+    let ancestry: Vec<_> = process
+        .ancestors()
+        .skip(1)
+        .map(|it| format!("{} (pid {})", it.exe, it.key.tgid))
+        .collect();
+    if !ancestry.is_empty() {
+        details.insert("ancestry", ancestry.join(" < "));
+    }
     details.extend(whereabouts(process));
     if let Some(member) = &process.tool {
         let evidence: Vec<_> = member.evidence.iter().map(in_words).collect();
@@ -760,138 +785,11 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// When firing alerts are told again, and when they are over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AlertTiming {
-    /// A firing alert is told again after this.
-    pub resend: Duration,
-    /// An alert is resolved when its cause has not been seen for this long.
-    pub resolve_after: Duration,
-}
-
-/// The alerts that fire now.
-#[derive(Debug)]
-pub struct AlertBook {
-    timing: AlertTiming,
-    capacity: usize,
-    firing: BTreeMap<Cause, Firing>,
-}
-
-#[derive(Debug)]
-struct Firing {
-    alert: Alert,
-    /// When receivers were last told.
-    told: BootNs,
-}
-
-impl AlertBook {
-    /// A book without alerts that holds at most `capacity`.
-    #[must_use]
-    pub fn new(timing: AlertTiming, capacity: usize) -> Self {
-        AlertBook {
-            timing,
-            capacity,
-            firing: BTreeMap::new(),
-        }
-    }
-
-    /// Number of alerts that fire.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.firing.len()
-    }
-
-    /// Whether nothing fires.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.firing.is_empty()
-    }
-
-    /// A cause was seen. `Some` if an alert fires for it from now on, `None` if one does already;
-    /// `details` is asked for in the first case only.
-    ///
-    /// # Errors
-    ///
-    /// [`Limit::Alerts`] if so many alerts fire that there is no room for another.
-    pub fn raise(
-        &mut self,
-        cause: Cause,
-        now: BootNs,
-        details: impl FnOnce() -> BTreeMap<&'static str, Arc<str>>,
-    ) -> Result<Option<Arc<Alert>>, Limit> {
-        let full = self.firing.len() >= self.capacity;
-        match self.firing.entry(cause) {
-            Entry::Occupied(mut known) => {
-                let alert = &mut known.get_mut().alert;
-                alert.occurrences += 1;
-                alert.last_seen = now;
-                Ok(None)
-            }
-            Entry::Vacant(_) if full => Err(Limit::Alerts),
-            Entry::Vacant(new) => {
-                let Cause {
-                    rule,
-                    severity,
-                    labels,
-                } = new.key().clone();
-                let annotations = details();
-                let (started, last_seen, occurrences) = (now, now, 1);
-                let alert = Alert {
-                    rule,
-                    severity,
-                    labels,
-                    annotations,
-                    started,
-                    last_seen,
-                    occurrences,
-                };
-                new.insert(Firing {
-                    alert: alert.clone(),
-                    told: now,
-                });
-                Ok(Some(Arc::new(alert)))
-            }
-        }
-    }
-
-    /// A cause goes on without being seen anew: its alert, if one fires, is not resolved.
-    /// Whether one does.
-    pub fn keep(&mut self, cause: &Cause, now: BootNs) -> bool {
-        let firing = self.firing.get_mut(cause);
-        firing.is_some_and(|firing| {
-            firing.alert.last_seen = now;
-            true
-        })
-    }
-
-    /// What is over, and what is due to be told again, in the order of rules and labels.
-    pub fn sweep(&mut self, now: BootNs) -> Vec<(AlertState, Arc<Alert>)> {
-        let timing = self.timing;
-        let mut told = Vec::new();
-        self.firing.retain(|_, firing| {
-            let over = now.since(firing.alert.last_seen) >= timing.resolve_after;
-            if over {
-                told.push((AlertState::Resolved, Arc::new(firing.alert.clone())));
-            } else if now.since(firing.told) >= timing.resend {
-                firing.told = now;
-                told.push((AlertState::StillFiring, Arc::new(firing.alert.clone())));
-            }
-            !over
-        });
-        told
-    }
-
-    /// Everything that fires, in the order of rules and labels.
-    pub fn firing(&self) -> impl Iterator<Item = &Alert> {
-        self.firing.values().map(|firing| &firing.alert)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::event::ExeFile;
-    use crate::core::fixture::{self, at, judged, member, own, stranger, tcp};
+    use crate::core::fixture::{judged, member, own, stranger, tcp};
     use crate::core::job::{Job, JobOf};
     use crate::core::place::Place;
     use crate::core::policy::rule::Action;
@@ -1022,7 +920,8 @@ mod tests {
         let process = member("claude-code", Role::Main, true);
         let presence = Cause::of_presence(&process, &judged_for(&process, Verdict::Denied));
         assert_eq!(presence, Cause::of_flow(&flow(process, Verdict::Denied)));
-        assert_eq!(presence, Some(cause("claude-code")));
+        let expect = "banned-tool critical tool=claude-code verdict=denied";
+        assert_eq!(shown(presence), expect);
     }
 
     #[test]
@@ -1293,85 +1192,5 @@ mod tests {
         let details = details_of_presence(&process, &judged(Verdict::Denied));
         let args = details.get("args").unwrap();
         assert!(args.ends_with("ä…") && args.len() <= ANNOTATION_BYTES_MAX + '…'.len_utf8());
-    }
-
-    fn cause(tool: &str) -> Cause {
-        let labels = [("tool", tool.into()), ("verdict", "denied".into())];
-        Cause {
-            rule: "banned-tool".into(),
-            severity: Severity::Critical,
-            labels: labels.into(),
-        }
-    }
-
-    /// Raises `tool`'s alert; whether it fires anew.
-    fn raise(book: &mut AlertBook, tool: &str, now: u64) -> Result<bool, Limit> {
-        book.raise(cause(tool), at(now), BTreeMap::new)
-            .map(|fired| fired.is_some())
-    }
-
-    /// What a sweep tells: `state tool occurrences`.
-    fn swept(book: &mut AlertBook, now: u64) -> Vec<String> {
-        let told = book.sweep(at(now)).into_iter();
-        told.map(|(state, alert)| {
-            format!("{state:?} {} {}", alert.labels["tool"], alert.occurrences)
-        })
-        .collect()
-    }
-
-    #[test]
-    fn an_alert_fires_once_is_told_again_and_is_resolved() {
-        let mut book = AlertBook::new(fixture::TIMING, 10);
-        assert_eq!(raise(&mut book, "a", 0), Ok(true));
-        assert_eq!(raise(&mut book, "a", 10), Ok(false));
-        assert_eq!(swept(&mut book, 59), [""; 0]);
-        assert_eq!(swept(&mut book, 60), ["StillFiring a 2"]);
-        assert_eq!(swept(&mut book, 119), [""; 0]);
-        assert_eq!(swept(&mut book, 120), ["StillFiring a 2"]);
-        assert_eq!(swept(&mut book, 310), ["Resolved a 2"]);
-        assert_eq!(swept(&mut book, 400), [""; 0]);
-        assert!(book.is_empty());
-        assert_eq!(raise(&mut book, "a", 500), Ok(true));
-    }
-
-    #[test]
-    fn an_alert_that_is_kept_is_not_resolved_and_one_that_is_not_there_is_not_made() {
-        let mut book = AlertBook::new(fixture::TIMING, 10);
-        raise(&mut book, "a", 0).unwrap();
-        assert!(book.keep(&cause("a"), at(299)));
-        assert!(!book.keep(&cause("b"), at(299)));
-        assert_eq!(swept(&mut book, 300), ["StillFiring a 1"]);
-        assert_eq!(swept(&mut book, 599), ["Resolved a 1"]);
-    }
-
-    #[test]
-    fn a_full_book_refuses_new_alerts_and_keeps_counting_old_ones() {
-        let mut book = AlertBook::new(fixture::TIMING, 2);
-        for tool in ["b", "a"] {
-            assert_eq!(raise(&mut book, tool, 0), Ok(true));
-        }
-        assert_eq!(raise(&mut book, "c", 0), Err(Limit::Alerts));
-        assert_eq!(raise(&mut book, "b", 1), Ok(false));
-        assert_eq!(swept(&mut book, 60), ["StillFiring a 1", "StillFiring b 2"]);
-        assert_eq!(book.firing().count(), 2);
-    }
-
-    #[test]
-    fn details_are_those_of_the_first_occurrence() {
-        let mut book = AlertBook::new(fixture::TIMING, 2);
-        let details = || BTreeMap::from([("pid", "1".into())]);
-        let fired = book.raise(cause("a"), at(1), details).unwrap().unwrap();
-        assert_eq!(
-            (fired.started, fired.last_seen, fired.occurrences),
-            (at(1), at(1), 1)
-        );
-        let unwanted = || unreachable!("an alert that fires already needs no details");
-        assert_eq!(book.raise(cause("a"), at(2), unwanted), Ok(None));
-        let alert = book.firing().next().unwrap();
-        assert_eq!(
-            (alert.started, alert.last_seen, alert.occurrences),
-            (at(1), at(2), 2)
-        );
-        assert_eq!(&*alert.annotations["pid"], "1");
     }
 }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use monitor_common::flow::ProcessKey;
 
-use super::alert::{self, Alert, AlertBook, AlertTiming, Cause};
+use super::alert::{self, Alert, AlertBook, AlertTiming, Cause, Raised};
 use super::attribute::{Ancestor, Attribution, Role, attribute};
 use super::catalog::Catalog;
 use super::catalog::program::Image;
@@ -254,9 +254,10 @@ impl Collector {
         effects.extend(self.coverage_effects(now));
         effects.extend(self.policy_effects(now));
         self.keep_advisories(now);
-        let told = self.alerts.sweep(now);
+        let (told, withheld) = self.alerts.sweep(now);
         let notices = told.into_iter();
         effects.extend(notices.map(|(state, alert)| self.notice(state, alert, now)));
+        effects.extend(withheld.into_iter().map(Effect::AlertWithheld));
         effects
     }
 
@@ -264,10 +265,8 @@ impl Collector {
     /// is back. Nothing is resolved by stopping to look.
     pub fn shutdown(&mut self, now: BootNs) -> Vec<Effect> {
         let mut effects = self.tell_all_waiting(now);
-        let firing: Vec<_> = self.alerts.firing().cloned().map(Arc::new).collect();
-        let still = AlertState::StillFiring;
-        let firing = firing.into_iter();
-        effects.extend(firing.map(|alert| self.notice(still, alert, now)));
+        let last = self.alerts.last_words(now).into_iter();
+        effects.extend(last.map(|(state, alert)| self.notice(state, alert, now)));
         effects
     }
 
@@ -336,6 +335,13 @@ impl Collector {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.count()
+    }
+
+    /// Alerts that wait: those whose rule is to hold for a time first, and those whose rule has
+    /// told so many others lately.
+    #[must_use]
+    pub fn alerts_waiting(&self) -> (usize, usize) {
+        self.alerts.waiting()
     }
 
     /// The bounds of the tables.
@@ -759,7 +765,9 @@ impl Collector {
             details
         };
         match self.alerts.raise(cause?, now, details) {
-            Ok(fired) => fired.map(|alert| self.notice(AlertState::Fired, alert, now)),
+            Ok(Raised::Fires(alert)) => Some(self.notice(AlertState::Fired, alert, now)),
+            Ok(Raised::Withheld(rule)) => Some(Effect::AlertWithheld(rule)),
+            Ok(Raised::Known) => None,
             Err(limit) => Some(Effect::Limited(limit)),
         }
     }
@@ -1133,6 +1141,7 @@ mod tests {
                 ),
                 true,
             ),
+            Effect::AlertWithheld(rule) => (format!("withheld {rule}"), true),
             Effect::Books(_) | Effect::Dns(_) | Effect::Claimed(_) | Effect::Contacts(_) => {
                 return None;
             }
@@ -1290,6 +1299,19 @@ mod tests {
         ]);
         host.wait(60);
         host.check(&["StillFiring banned-tool critical x4: claude-code denied"]);
+    }
+
+    #[test]
+    fn a_reload_that_changes_nothing_tells_nobody_anything() {
+        let mut host = Host::banning("claude-code");
+        host.spawn_claude();
+        host.told.clear();
+        let policy = host.collector.policy.clone();
+        let catalog = Arc::clone(&host.collector.catalog);
+        let effects = host.collector.judge_by(policy, catalog, host.now);
+        assert_eq!(effects, []);
+        host.wait(1);
+        host.check(&[]);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //!
 //! In: the few values that a test is about. Out: whole events and views, the rest made up.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use monitor_common::flow::{FlowCounters, ProcessKey};
 
-use super::alert::AlertTiming;
+use super::alert::{AlertTiming, Pace};
 use super::attribute::{Attribution, Evidence, Role};
 use super::catalog::{Catalog, CatalogFile};
 use super::collector::{CollectorConfig, Limits, Scope};
@@ -25,11 +26,18 @@ use super::policy::rule::{Action, Matcher, Rule, Word};
 use super::redact::Arguments;
 use super::report::{Origin, ProcessView};
 
-/// Alerts are told again each minute, and over after five.
-pub const TIMING: AlertTiming = AlertTiming {
-    resend: Duration::from_secs(60),
-    resolve_after: Duration::from_secs(300),
-};
+/// Alerts are told at once, again each minute, and over after five.
+pub fn timing() -> AlertTiming {
+    AlertTiming {
+        resend: Duration::from_secs(60),
+        resolve_after: Duration::from_secs(300),
+        pace: Pace {
+            hold: Duration::ZERO,
+            new_per_minute: 1_000,
+        },
+        paces: BTreeMap::new(),
+    }
+}
 
 /// Tables that no test fills by accident.
 pub const LIMITS: Limits = Limits {
@@ -50,7 +58,7 @@ pub fn config() -> CollectorConfig {
         proxies: Vec::new(),
         sampling: false,
         limits: LIMITS,
-        alerts: TIMING,
+        alerts: timing(),
         arguments: Arguments::Redacted,
     }
 }

@@ -104,7 +104,7 @@ pub struct Lineage {
     /// The pid under which the ancestor runs, or ran.
     pub ancestor_pid: u32,
     /// The process that forked the one that executes.
-    pub parent: Option<ParentView>,
+    pub parent: Option<Arc<ParentView>>,
 }
 
 /// What is known of a new image besides its own record.
@@ -222,7 +222,7 @@ impl ProcessTable {
         let child = ProcessView {
             key: event.process,
             entity_id: self.entity_id(event.process),
-            parent: Some(parent_view(parent)),
+            parent: Some(ParentView::of(parent)),
             started: event.time,
             origin: Origin::Forked,
             ..ProcessView::clone(parent)
@@ -256,9 +256,9 @@ impl ProcessTable {
         }
         let ancestor = self.find(event.parent).cloned();
         let parent = match &ancestor {
-            Some(view) => Some(parent_view(view)),
+            Some(view) => Some(ParentView::of(view)),
             None if event.parent.tgid == 0 => None,
-            None => Some(parent_view(&self.unknown(
+            None => Some(ParentView::of(&self.unknown(
                 event.parent,
                 UNKNOWN_ID,
                 CgroupId(0),
@@ -422,14 +422,6 @@ impl ProcessTable {
     }
 }
 
-fn parent_view(parent: &ProcessView) -> ParentView {
-    ParentView {
-        key: parent.key,
-        entity_id: Arc::clone(&parent.entity_id),
-        exe: Arc::clone(&parent.exe),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -493,6 +485,27 @@ mod tests {
         ));
         assert_eq!(child.parent.as_ref().unwrap().entity_id, parent.entity_id);
         assert_ne!(child.entity_id, parent.entity_id);
+    }
+
+    #[test]
+    fn ancestors_are_told_nearest_first_and_an_endless_line_is_cut() {
+        let mut table = ProcessTable::new("a boot".to_owned(), 300);
+        table.exec(image(1), ProcessKey::default(), "/1", 0);
+        for pid in 2..200 {
+            table.exec(image(pid), image(pid - 1), &format!("/{pid}"), 0);
+        }
+        let exes = |pid| -> Vec<String> {
+            let view = table.find(image(pid)).unwrap();
+            view.ancestors().map(|it| it.exe.to_string()).collect()
+        };
+        assert_eq!(exes(4), ["/3", "/2", "/1"]);
+        let nearest: Vec<_> = (191..199).rev().map(|pid| format!("/{pid}")).collect();
+        assert_eq!(exes(199), nearest);
+        let held = |pid| {
+            let view = table.find(image(pid)).unwrap();
+            std::iter::successors(view.parent.as_deref(), |it| it.parent.as_deref()).count()
+        };
+        assert!((2..200).all(|pid| held(pid) <= 65), "{}", held(199));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum Effect {
     OverBudget(Box<OverBudgetReport>),
     /// An alert fired, fires still, or is resolved.
     Alert(Box<AlertNotice>),
+    /// An alert of this rule fires, and is told later: the rule has told so many others lately.
+    AlertWithheld(Arc<str>),
     /// The kernel's books, read again.
     Books(Box<KernelCounters>),
     /// The monitor took over from one that ran before it.
@@ -113,7 +115,7 @@ pub struct ProcessView {
     /// Stable id of the image across hosts and reboots: 16 hex digits.
     pub entity_id: Arc<str>,
     /// The process that forked this one; `None` if it is unknown.
-    pub parent: Option<ParentView>,
+    pub parent: Option<Arc<ParentView>>,
     /// Absolute path of the executable; empty if unknown.
     pub exe: Arc<str>,
     /// The executable file itself.
@@ -142,7 +144,16 @@ pub struct ProcessView {
     pub tool: Option<Arc<Attribution>>,
 }
 
+/// Ancestors that are told of a process: a tool below a shell, a build step and a runner's agent.
+const ANCESTORS_TOLD_MAX: usize = 8;
+
 impl ProcessView {
+    /// Its parent, that one's parent, and so on, as far as they are known, and told.
+    pub fn ancestors(&self) -> impl Iterator<Item = &ParentView> {
+        std::iter::successors(self.parent.as_deref(), |view| view.parent.as_deref())
+            .take(ANCESTORS_TOLD_MAX)
+    }
+
     /// The role in which it opened a flow of this judgement: the one in its tool;
     /// [`Role::Unidentified`] if it belongs to none and was judged all the same, because it
     /// reaches an AI provider; `None` for everything else on the host.
@@ -166,6 +177,47 @@ pub struct ParentView {
     pub entity_id: Arc<str>,
     /// Its executable.
     pub exe: Arc<str>,
+    /// Its own parent, as far as that is known.
+    pub parent: Option<Arc<ParentView>>,
+    /// How many ancestors hang on it.
+    pub generation: u32,
+}
+
+/// Generations after which the remote ones are let go: a chain of forks may be endless, and each
+/// link lives as long as the last one.
+const GENERATIONS_MAX: u32 = 64;
+
+impl ParentView {
+    /// What its children show of this process.
+    #[must_use]
+    pub fn of(view: &ProcessView) -> Arc<ParentView> {
+        let generation = view
+            .parent
+            .as_ref()
+            .map_or(0, |parent| parent.generation + 1);
+        let parent = if generation < GENERATIONS_MAX {
+            view.parent.clone()
+        } else {
+            let nearest: Vec<_> = view.ancestors().collect();
+            nearest.into_iter().rev().fold(None, |parent, nearest| {
+                let generation = parent
+                    .as_ref()
+                    .map_or(0, |it: &Arc<ParentView>| it.generation + 1);
+                Some(Arc::new(ParentView {
+                    parent,
+                    generation,
+                    ..nearest.clone()
+                }))
+            })
+        };
+        Arc::new(ParentView {
+            key: view.key,
+            entity_id: Arc::clone(&view.entity_id),
+            exe: Arc::clone(&view.exe),
+            generation: parent.as_ref().map_or(0, |parent| parent.generation + 1),
+            parent,
+        })
+    }
 }
 
 /// How the monitor knows of a process.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::define::{Counter, Definer, Gauge};
 use super::exemplars::Exemplar;
 use super::labels::*;
+use super::signed;
 use crate::clock::WallClock;
 use crate::core::alert;
 use crate::core::report::{AlertNotice, AlertState};
@@ -16,6 +17,8 @@ use crate::core::report::{AlertNotice, AlertState};
 pub(super) struct Alerts {
     pub(super) total: Counter<2>,
     pub(super) firing: Gauge<1>,
+    pub(super) waiting: Gauge<1>,
+    pub(super) withheld: Counter<1>,
     /// Rules that have series of their own.
     rules: Mutex<BTreeSet<String>>,
 }
@@ -30,8 +33,21 @@ impl Alerts {
                 [RULE, SEVERITY],
             )?,
             firing: define.gauge("telltale_alerts_firing", "Alerts that fire now.", [RULE])?,
+            waiting: define.gauge(
+                "telltale_alerts_waiting",
+                "Alerts that are not told yet: their cause has not held for its rule's time \
+                 (pending), or their rule has told so many others within a minute (withheld).",
+                [ALERT_STAGE],
+            )?,
+            withheld: define.counter(
+                "telltale_alerts_withheld_total",
+                "Alerts that were told later than they fired, because their rule had told so many \
+                 others within a minute.",
+                [RULE],
+            )?,
             rules: Mutex::default(),
         };
+        alerts.set_waiting(0, 0);
         alerts.show(alert::RULES);
         Ok(alerts)
     }
@@ -45,11 +61,23 @@ impl Alerts {
                 continue;
             }
             self.firing.set([&*rule], 0);
+            self.withheld.add([&*rule], 0);
             for severity in SEVERITIES {
                 self.total.add([&*rule, severity.name()], 0);
             }
             shown.insert(rule);
         }
+    }
+
+    pub(super) fn set_waiting(&self, pending: usize, withheld: usize) {
+        self.waiting.set(["pending"], signed(pending as u64));
+        self.waiting.set(["withheld"], signed(withheld as u64));
+    }
+
+    pub(super) fn withheld(&self, rule: &str) {
+        let shown = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let rule = shown.get(rule).map_or(OTHER, String::as_str);
+        self.withheld.add([rule], 1);
     }
 
     pub(super) fn record(&self, notice: &AlertNotice, clock: &WallClock) {
@@ -74,8 +102,21 @@ impl Alerts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::report::Effect;
     use crate::metrics::fixture::{check, metrics};
     use crate::sink::fixture::{self, CLOCK};
+
+    #[test]
+    fn what_is_withheld_is_counted_by_its_rule() {
+        let metrics = metrics();
+        let series = |rule| format!("telltale_alerts_withheld_total{{rule=\"{rule}\"}}");
+        let (known, other) = (series("flow-flood"), series("other"));
+        check(&metrics, &[(&known, 0.0)]);
+        for rule in ["flow-flood", "flow-flood", "nobodys"] {
+            metrics.record(&Effect::AlertWithheld(rule.into()), &CLOCK);
+        }
+        check(&metrics, &[(&known, 2.0), (&other, 1.0)]);
+    }
 
     #[test]
     fn alerts_exist_at_zero_and_fire_and_resolve() {

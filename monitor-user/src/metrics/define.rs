@@ -5,9 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    CounterVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 
 use super::encode::bucket_bound;
 use super::exemplars::{Exemplar, Exemplars};
@@ -111,6 +114,26 @@ impl Definer {
     ) -> prometheus::Result<Mirror<N>> {
         Ok(Mirror {
             counter: self.counter(name, help, labels)?,
+            last: Mutex::default(),
+        })
+    }
+
+    /// Defines a counter of seconds that follows a time kept elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// If the name is taken or is no metric name.
+    pub fn stopwatch<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [Label; N],
+    ) -> prometheus::Result<Stopwatch<N>> {
+        let counter = CounterVec::new(Opts::new(name, help), &labels.map(|label| label.name))?;
+        self.register(counter.clone())?;
+        self.document(name, "Counter", help, &labels);
+        Ok(Stopwatch {
+            counter,
             last: Mutex::default(),
         })
     }
@@ -308,6 +331,25 @@ impl<const N: usize> Mirror<N> {
     }
 }
 
+/// A counter of seconds that follows a time kept elsewhere, as [`Mirror`] does.
+pub struct Stopwatch<const N: usize> {
+    counter: CounterVec,
+    last: Mutex<HashMap<[String; N], Duration>>,
+}
+
+impl<const N: usize> Stopwatch<N> {
+    /// Adds what the time has grown by since the last call for these labels.
+    pub fn follow(&self, labels: [&str; N], value: Duration) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.entry(labels.map(str::to_owned)).or_default();
+        let grown = value.checked_sub(*last).unwrap_or(value);
+        *last = value;
+        if let Ok(counter) = self.counter.get_metric_with_label_values(&labels) {
+            counter.inc_by(grown.as_secs_f64());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus::TextEncoder;
@@ -334,6 +376,19 @@ mod tests {
                 text()
             );
         }
+    }
+
+    #[test]
+    fn a_stopwatch_goes_on_when_its_time_starts_again() {
+        let mut define = Definer::new("");
+        let watch = define.stopwatch("x_seconds_total", "X.", [COLOUR]).unwrap();
+        for milliseconds in [0, 500, 1500, 250] {
+            watch.follow(["red"], Duration::from_millis(milliseconds));
+        }
+        let registry = define.finish().registry;
+        let text = TextEncoder::new().encode_to_string(&registry.gather());
+        let expect = "x_seconds_total{colour=\"red\"} 1.75\n";
+        assert!(text.unwrap().contains(expect));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use monitor_common::counter;
 
-use super::define::{Counter, Definer, Gauge, Mirror};
+use super::define::{Counter, Definer, Gauge, Mirror, Stopwatch};
 use super::labels::*;
 use super::signed;
 use crate::core::coverage::Gap;
@@ -101,6 +101,9 @@ pub(super) struct Kernel {
     pub(super) gaps: Mirror<1>,
     pub(super) remainder: Gauge<1>,
     pub(super) hook_attached: Gauge<1>,
+    pub(super) measured: Gauge<0>,
+    pub(super) program_runs: Mirror<1>,
+    pub(super) program_seconds: Stopwatch<1>,
     pub(super) map_entries: Gauge<1>,
     pub(super) map_capacity: Gauge<1>,
 }
@@ -130,6 +133,23 @@ impl Kernel {
             hook_attached: define.gauge(
                 "telltale_hook_attached",
                 "1 if the kernel program is attached to its hook, else 0.",
+                [PROGRAM],
+            )?,
+            measured: define.gauge(
+                "telltale_kernel_programs_measured",
+                "1 if the kernel measures what its programs cost (sysctl \
+                 kernel.bpf_stats_enabled=1, which itself costs some 20 ns a run); at 0 the two \
+                 counters below stand still.",
+                [],
+            )?,
+            program_runs: define.mirror(
+                "telltale_kernel_program_runs_total",
+                "Runs of a kernel program, while the kernel measured; read once a minute.",
+                [PROGRAM],
+            )?,
+            program_seconds: define.stopwatch(
+                "telltale_kernel_program_run_seconds_total",
+                "Time that those runs took.",
                 [PROGRAM],
             )?,
             map_entries: define.gauge("telltale_map_entries", "Entries in a kernel map.", [MAP])?,

@@ -242,6 +242,8 @@ pub const SINK: Label = Label::new(
 );
 /// Why an output dropped an item.
 pub const DROP_REASON: Label = Label::new("reason", "`queue_full`, `rejected`, `shutdown`");
+/// Why an alert is not told yet.
+pub const ALERT_STAGE: Label = Label::new("stage", "`pending`, `withheld`");
 /// Name of the remote.
 pub const ENDPOINT: Label = Label::new(
     "endpoint",

@@ -21,6 +21,10 @@ pub struct EventLogStats {
     pub write_errors: u64,
     /// Times that it went on in a new file.
     pub files_changed: u64,
+    /// Times that the disk kept what was written, and that it could not.
+    pub syncs: u64,
+    /// See `syncs`.
+    pub sync_errors: u64,
 }
 
 /// Why the web server did not answer a client.
@@ -86,6 +90,8 @@ pub(super) struct Outputs {
     pub(super) log_bytes: Mirror<0>,
     pub(super) log_errors: Mirror<0>,
     pub(super) log_files: Mirror<0>,
+    pub(super) log_syncs: Mirror<0>,
+    pub(super) log_sync_errors: Mirror<0>,
     pub(super) log_pending: Gauge<0>,
     pub(super) queue_length: Gauge<1>,
     pub(super) delivered: Mirror<1>,
@@ -128,6 +134,16 @@ impl Outputs {
             log_files: define.mirror(
                 "telltale_event_log_rotations_total",
                 "Times that the event log went on in a new file.",
+                [],
+            )?,
+            log_syncs: define.mirror(
+                "telltale_event_log_syncs_total",
+                "Times that the disk confirmed what was written to the event log (events.sync_seconds).",
+                [],
+            )?,
+            log_sync_errors: define.mirror(
+                "telltale_event_log_sync_errors_total",
+                "Times that the disk could not confirm what was written to the event log.",
                 [],
             )?,
             log_pending: define.gauge(

@@ -7,6 +7,8 @@
 mod fill;
 pub mod known;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -82,6 +84,44 @@ pub struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     orchestrator: Option<&'a RawValue>,
     telltale: Telltale<'a>,
+}
+
+/// What every line tells of itself.
+pub struct Head<'a> {
+    /// Unique.
+    pub id: &'a str,
+    /// Number in this run.
+    pub sequence: u64,
+    /// What happened.
+    pub action: &'static str,
+    /// The group of events that it is of.
+    pub dataset: &'static str,
+}
+
+impl Line<'_> {
+    /// What it tells of itself.
+    #[must_use]
+    pub fn head(&self) -> Head<'_> {
+        let EventFields {
+            id,
+            sequence,
+            action,
+            dataset,
+            ..
+        } = &self.event;
+        Head {
+            id,
+            sequence: *sequence,
+            action,
+            dataset,
+        }
+    }
+
+    /// What no schema has a field for.
+    #[must_use]
+    pub fn own(&self) -> impl Serialize {
+        &self.telltale
+    }
 }
 
 /// A part of a line.
@@ -229,6 +269,9 @@ struct Telltale<'a> {
     attribution: Option<Part<'a, AttributionFields<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Part<'a, ProcessExtras>>,
+    /// Whose child the parent is, and so on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ancestry: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]

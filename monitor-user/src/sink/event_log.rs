@@ -1,4 +1,4 @@
-//! The event log: one JSON object per line, in ECS field names.
+//! The event log: one JSON object per line, in the names of ECS or OCSF.
 //!
 //! In: effects. Out: lines in a file or on standard output. Only what the core marked as logged
 //! is written, and alerts when they fire and when they are resolved.
@@ -7,14 +7,18 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 
+use super::chain::Seal;
 use super::ecs::Line;
 use super::ecs::known::{Frame, KnownProcesses};
 use super::lines::{LineWriter, Rotation, WhenFull};
+use super::ocsf::Ocsf;
 use super::{HostInfo, json};
 use crate::clock::WallClock;
+use crate::config::EventFormat;
 use crate::core::report::Effect;
 use crate::metrics::outputs::EventLogStats;
 
@@ -30,10 +34,14 @@ pub enum LogTarget {
 /// Writes effects as JSON lines, and never fails.
 pub struct EventLog {
     lines: LineWriter,
+    /// The seal of the last line that was taken, if lines are sealed.
+    seal: Option<Seal>,
     /// One line in the making; kept for its memory.
     buffer: Vec<u8>,
     frame: Frame,
     processes: KnownProcesses,
+    /// Writes lines in another schema than ECS.
+    ocsf: Option<Ocsf>,
 }
 
 impl EventLog {
@@ -55,10 +63,21 @@ impl EventLog {
         };
         Ok(EventLog {
             lines,
+            seal: None,
             buffer: Vec::new(),
             frame: Frame::new(host),
             processes: KnownProcesses::default(),
+            ocsf: None,
         })
+    }
+
+    /// Writes lines in this schema.
+    #[must_use]
+    pub fn in_format(self, format: EventFormat, host: &HostInfo) -> Self {
+        EventLog {
+            ocsf: (format == EventFormat::Ocsf).then(|| Ocsf::new(host)),
+            ..self
+        }
     }
 
     /// Puts its file aside when it is full.
@@ -70,21 +89,75 @@ impl EventLog {
         }
     }
 
+    /// Seals its lines, after those that its file at `path` holds.
+    ///
+    /// # Errors
+    ///
+    /// If what the file holds cannot be read.
+    pub fn chained(self, target: &LogTarget) -> anyhow::Result<Self> {
+        let seal = match target {
+            LogTarget::Stdout => Seal::default(),
+            LogTarget::File(path) => Seal::last_in(path).with_context(|| {
+                let path = path.display();
+                format!("cannot go on with the chain of the event log {path}")
+            })?,
+        };
+        Ok(EventLog {
+            seal: Some(seal),
+            ..self
+        })
+    }
+
+    /// Has the disk keep what was written, about once in `interval`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no thread to do it.
+    pub fn syncing(self, interval: Duration) -> anyhow::Result<Self> {
+        let lines = self.lines.syncing(interval);
+        Ok(EventLog {
+            lines: lines.context("cannot start a thread for events.sync_seconds")?,
+            ..self
+        })
+    }
+
     /// Writes the line of an effect, if it has one.
     pub fn write(&mut self, effect: &Effect, clock: &WallClock) {
-        let Some(line) = Line::of(effect, clock, &self.frame, &mut self.processes) else {
-            return;
-        };
         self.buffer.clear();
-        if json::write(&line, &mut self.buffer) {
-            self.buffer.push(b'\n');
-            self.lines.push(&self.buffer);
+        if !self.render(effect, clock) {
+            return;
+        }
+        let seal = self
+            .seal
+            .as_ref()
+            .and_then(|last| last.next(&mut self.buffer));
+        self.buffer.push(b'\n');
+        // A line that is dropped is no part of the chain.
+        if self.lines.push(&self.buffer) && seal.is_some() {
+            self.seal = seal;
+        }
+    }
+
+    /// Puts the line of an effect into the buffer. Whether it has one.
+    fn render(&mut self, effect: &Effect, clock: &WallClock) -> bool {
+        let (frame, processes) = (&self.frame, &mut self.processes);
+        match &self.ocsf {
+            Some(ocsf) => ocsf
+                .line(effect, clock, frame, processes)
+                .is_some_and(|line| json::write(&line, &mut self.buffer)),
+            None => Line::of(effect, clock, frame, processes)
+                .is_some_and(|line| json::write(&line, &mut self.buffer)),
         }
     }
 
     /// Writes what waits. The owner calls it at least every second.
     pub fn flush(&mut self) {
         self.lines.flush();
+    }
+
+    /// Writes what waits, and has the disk keep it if it is to.
+    pub fn finish(&mut self) {
+        self.lines.finish();
     }
 
     /// What was written, dropped and is pending.
@@ -111,14 +184,17 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::core::event::{BootNs, Outcome, Protocol, SocketKind};
-    use crate::core::policy::judgement::Verdict;
+    use crate::core::event::{BootNs, SocketKind};
     use crate::core::report::{AlertState, FlowReport, ProcessView, SocketReport};
     use crate::sink::fixture::{self, CLOCK};
     use crate::sink::is_unprintable;
 
     /// What the log holds after these effects.
     fn written(effects: &[Effect]) -> String {
+        written_as(EventFormat::Ecs, effects)
+    }
+
+    fn written_as(format: EventFormat, effects: &[Effect]) -> String {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("telltale-events-{}-{number}", std::process::id());
@@ -128,7 +204,8 @@ mod tests {
             WhenFull::Drop,
             &fixture::host(),
         )
-        .unwrap();
+        .unwrap()
+        .in_format(format, &fixture::host());
         for effect in effects {
             log.write(effect, &CLOCK);
         }
@@ -147,49 +224,51 @@ mod tests {
         )
     }
 
-    fn socket(report: SocketReport) -> Effect {
-        Effect::SocketOpened(Box::new(report))
+    #[test]
+    fn each_action_has_its_golden_line() {
+        let text = written(&fixture::every_line());
+        fixture::check_golden("src/sink/ecs/golden.ndjson", &without_version(&text));
     }
 
     #[test]
-    fn each_action_has_its_golden_line() {
-        let udp = FlowReport {
-            remote: fixture::remote("[2001:db8::1]:53", Protocol::Udp),
-            names: Vec::new(),
-            judgement: fixture::judgement(Verdict::NotJudged),
-            ..fixture::closed(fixture::stranger(43), Outcome::Closed)
+    fn a_chain_goes_over_files_restarts_and_dropped_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let target = LogTarget::File(path.clone());
+        let rotation = Rotation {
+            bytes_max: 4000,
+            age_max: None,
+            files_max: 9,
         };
-        let text = written(&[
-            fixture::started(fixture::process(42)),
-            fixture::flow(fixture::opened(fixture::process(42))),
-            fixture::flow(fixture::closed(fixture::process(42), Outcome::Closed)),
-            fixture::flow(fixture::closed(
-                fixture::process(42),
-                Outcome::Failed(Some(111)),
-            )),
-            fixture::flow(fixture::closed(fixture::process(42), Outcome::NeverSent)),
-            fixture::flow(udp),
-            fixture::flow(fixture::opened(fixture::stranger(44))),
-            fixture::flow(fixture::accepted(fixture::process(42))),
-            fixture::flow(fixture::redirected(fixture::process(42))),
-            fixture::flow(FlowReport {
-                names: Vec::new(),
-                ..fixture::opened(fixture::kernel())
-            }),
-            socket(fixture::socket(
-                fixture::process(42),
-                SocketKind::Raw,
-                false,
-            )),
-            socket(fixture::socket(fixture::process(42), SocketKind::Tun, true)),
-            fixture::over_budget(fixture::stranger(43), 10, 250),
-            fixture::ended(fixture::process(42), 3 << 8),
-            fixture::ended(fixture::process(42), 9),
-            fixture::alert(AlertState::Fired),
-            fixture::alert(AlertState::Resolved),
-            fixture::resumed(),
-        ]);
-        fixture::check_golden("src/sink/ecs/golden.ndjson", &without_version(&text));
+        for _ in 0..3 {
+            let log = EventLog::open(&target, WhenFull::Drop, &fixture::host()).unwrap();
+            let mut log = log.rotating(rotation).chained(&target).unwrap();
+            for _ in 0..5 {
+                log.write(&fixture::started(fixture::process(42)), &CLOCK);
+                log.flush();
+            }
+            log.finish();
+        }
+        let report = crate::verify::verify(&[path], None).unwrap();
+        assert!(
+            report.text.starts_with("ok: 15 lines, 1 to 15, in "),
+            "{report:?}"
+        );
+
+        let full = LogTarget::File("/dev/full".into());
+        let log = EventLog::open(&full, WhenFull::Drop, &fixture::host()).unwrap();
+        let mut log = log.chained(&LogTarget::Stdout).unwrap();
+        while log.stats().lines_dropped < 3 {
+            log.write(&fixture::started(fixture::process(42)), &CLOCK);
+        }
+        let taken = log.lines.pending_lines();
+        assert_eq!(log.seal.map(|seal| seal.line), Some(taken));
+    }
+
+    #[test]
+    fn each_action_has_its_golden_line_in_ocsf() {
+        let text = written_as(EventFormat::Ocsf, &fixture::every_line());
+        fixture::check_golden("src/sink/ocsf/golden.ndjson", &without_version(&text));
     }
 
     #[test]
@@ -204,7 +283,7 @@ mod tests {
         };
         let effects = [
             fixture::flow(not_logged),
-            socket(socket_not_logged),
+            Effect::SocketOpened(Box::new(socket_not_logged)),
             fixture::alert(AlertState::StillFiring),
             Effect::Limited(crate::core::report::Limit::Flows),
             fixture::counted(fixture::process(42), Default::default()),

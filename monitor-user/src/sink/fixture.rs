@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -56,7 +57,7 @@ pub fn process(pid: u32) -> ProcessView {
             exec_id: 2,
         },
         entity_id: "00000000000000aa".into(),
-        parent: Some(ParentView {
+        parent: Some(Arc::new(ParentView {
             key: ProcessKey {
                 start_ns: 1,
                 tgid: 7,
@@ -64,7 +65,19 @@ pub fn process(pid: u32) -> ProcessView {
             },
             entity_id: "0000000000000007".into(),
             exe: "/usr/bin/bash".into(),
-        }),
+            parent: Some(Arc::new(ParentView {
+                key: ProcessKey {
+                    start_ns: 1,
+                    tgid: 5,
+                    exec_id: 1,
+                },
+                entity_id: "0000000000000005".into(),
+                exe: "/usr/bin/runner".into(),
+                parent: None,
+                generation: 0,
+            })),
+            generation: 1,
+        })),
         exe: "/home/u/.local/share/claude/versions/2.1.328".into(),
         exe_file: ExeFile {
             device: 8 << 20 | 1,
@@ -305,6 +318,43 @@ pub fn socket(process: ProcessView, kind: SocketKind, found: bool) -> SocketRepo
     }
 }
 
+fn opened_socket(report: SocketReport) -> Effect {
+    Effect::SocketOpened(Box::new(report))
+}
+
+/// One effect for each kind of line there is, and those that are told with less.
+pub fn every_line() -> Vec<Effect> {
+    let udp = FlowReport {
+        remote: remote("[2001:db8::1]:53", Protocol::Udp),
+        names: Vec::new(),
+        judgement: judgement(Verdict::NotJudged),
+        ..closed(stranger(43), Outcome::Closed)
+    };
+    vec![
+        started(process(42)),
+        flow(opened(process(42))),
+        flow(closed(process(42), Outcome::Closed)),
+        flow(closed(process(42), Outcome::Failed(Some(111)))),
+        flow(closed(process(42), Outcome::NeverSent)),
+        flow(udp),
+        flow(opened(stranger(44))),
+        flow(accepted(process(42))),
+        flow(redirected(process(42))),
+        flow(FlowReport {
+            names: Vec::new(),
+            ..opened(kernel())
+        }),
+        opened_socket(socket(process(42), SocketKind::Raw, false)),
+        opened_socket(socket(process(42), SocketKind::Tun, true)),
+        over_budget(stranger(43), 10, 250),
+        ended(process(42), 3 << 8),
+        ended(process(42), 9),
+        alert(AlertState::Fired),
+        alert(AlertState::Resolved),
+        resumed(),
+    ]
+}
+
 pub fn over_budget(process: ProcessView, refused: u64, refused_total: u64) -> Effect {
     Effect::OverBudget(Box::new(OverBudgetReport {
         sequence: 7,
@@ -437,8 +487,9 @@ async fn receive(
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    body: String,
+    body: Bytes,
 ) -> StatusCode {
+    let body = String::from_utf8_lossy(&body).into_owned();
     let mut state = state.lock().unwrap();
     let kind = headers
         .get(CONTENT_TYPE)

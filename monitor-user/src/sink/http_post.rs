@@ -108,7 +108,8 @@ impl<F: Format> Transport for HttpPost<F> {
     }
 }
 
-fn client(target: &Target) -> anyhow::Result<Client> {
+/// Connects to nobody but `target`.
+pub(super) fn client(target: &Target) -> anyhow::Result<Client> {
     // An error says that one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder()
@@ -141,7 +142,7 @@ fn signature(secret: &[u8], timestamp: &str, body: &str) -> String {
 }
 
 /// What a status other than success means.
-async fn refusal(mut response: Response) -> Delivery {
+pub(super) async fn refusal(mut response: Response) -> Delivery {
     let status = response.status();
     let mut text = Vec::new();
     while text.len() < REFUSAL_BYTES_MAX {

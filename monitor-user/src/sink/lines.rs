@@ -7,14 +7,18 @@
 //! torn one, and recovery needs nobody. Lines that find no room in the buffer are dropped whole,
 //! and counted.
 
+mod sync;
+
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::sync::Syncer;
 use crate::metrics::outputs::EventLogStats;
 
 /// Bytes that may wait for the file: some 2 000 lines, so that a reader may pause for a tenth of
@@ -45,6 +49,8 @@ pub enum WhenFull {
 pub struct Rotation {
     /// Bytes after which it is put aside, at the end of a line.
     pub bytes_max: u64,
+    /// Age after which it is put aside, if there is anything in it.
+    pub age_max: Option<Duration>,
     /// Files that are kept beside the one that is written: `FILE.1` is the youngest of them.
     pub files_max: u32,
 }
@@ -55,6 +61,10 @@ pub struct LineWriter {
     /// Where a regular file lies.
     path: Option<PathBuf>,
     rotation: Option<Rotation>,
+    /// When the file was made.
+    born: SystemTime,
+    /// Has the disk keep what was written.
+    syncer: Option<Syncer>,
     /// What to call the file in messages.
     name: String,
     /// A regular file: never polled, written in large parts.
@@ -94,9 +104,11 @@ impl LineWriter {
     pub fn new(file: File, name: &str, when_full: WhenFull) -> Self {
         let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
         LineWriter {
+            born: born(&file),
             file,
             path: None,
             rotation: None,
+            syncer: None,
             name: name.to_owned(),
             regular,
             when_full,
@@ -117,27 +129,47 @@ impl LineWriter {
         }
     }
 
+    /// Has the disk keep what was written, about once in `interval`, without waiting for it. For
+    /// regular files; others keep nothing.
+    ///
+    /// # Errors
+    ///
+    /// If there is no thread to do it.
+    pub fn syncing(mut self, interval: Duration) -> io::Result<Self> {
+        if self.regular {
+            self.syncer = Some(Syncer::start(interval)?);
+        }
+        Ok(self)
+    }
+
     /// Takes one line, which ends in its only newline. It is written now, at the next flush, or,
-    /// if the file takes no more and the buffer is full, dropped and counted.
-    pub fn push(&mut self, line: &[u8]) {
+    /// if the file takes no more and the buffer is full, dropped and counted. Whether it was
+    /// taken.
+    pub fn push(&mut self, line: &[u8]) -> bool {
         let has_room = |pending: &VecDeque<u8>| pending.len() + line.len() <= PENDING_BYTES_MAX;
         if !has_room(&self.pending) && !self.failing {
             self.flush();
         }
         if !has_room(&self.pending) {
             self.stats.lines_dropped += 1;
-            return;
+            return false;
         }
         self.pending.extend(line);
         if self.pending.len() >= WRITE_BYTES && !self.failing {
             self.flush();
         }
+        true
     }
 
     /// Writes what waits, as far as the file takes it.
     pub fn flush(&mut self) {
+        self.flush_at(SystemTime::now());
+    }
+
+    /// As [`LineWriter::flush`], at another time.
+    fn flush_at(&mut self, now: SystemTime) {
         if !self.within_line
-            && let Err(error) = self.change_file()
+            && let Err(error) = self.change_file(now)
         {
             self.note(Err(error));
         }
@@ -150,11 +182,23 @@ impl LineWriter {
             }
         };
         self.note(result);
+        let written = self.stats.bytes_written;
+        if let Some(syncer) = &mut self.syncer {
+            syncer.offer(&self.file, written);
+        }
     }
 
-    /// Goes on in a new file, if this one is full, or somebody moved or removed it. Only between
-    /// lines. If that cannot be, this one is written on.
-    fn change_file(&mut self) -> io::Result<()> {
+    /// Writes what waits, and has the disk keep it, before this returns.
+    pub fn finish(&mut self) {
+        self.flush();
+        if self.syncer.is_some() {
+            self.note(self.file.sync_data());
+        }
+    }
+
+    /// Goes on in a new file, if this one is full or old, or somebody moved or removed it. Only
+    /// between lines. If that cannot be, this one is written on.
+    fn change_file(&mut self, now: SystemTime) -> io::Result<()> {
         let Some(path) = &self.path else {
             return Ok(());
         };
@@ -164,15 +208,23 @@ impl LineWriter {
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => return Err(error),
         };
-        let full = self
-            .rotation
-            .filter(|rotation| here.len() >= rotation.bytes_max);
-        match full {
+        // A clock that was set back makes it younger than it is.
+        let age = now.duration_since(self.born).unwrap_or_default();
+        let done = self.rotation.filter(|rotation| {
+            let old = rotation.age_max.is_some_and(|age_max| age >= age_max);
+            here.len() >= rotation.bytes_max || old && here.len() > 0
+        });
+        match done {
             Some(rotation) if !moved => put_aside(path, rotation.files_max)?,
             _ if !moved => return Ok(()),
             _ => {}
         }
-        self.file = open(path)?;
+        let new = open(path)?;
+        let old = std::mem::replace(&mut self.file, new);
+        if let Some(syncer) = &mut self.syncer {
+            syncer.last(old);
+        }
+        self.born = now;
         self.stats.files_changed += 1;
         Ok(())
     }
@@ -209,10 +261,19 @@ impl LineWriter {
     /// What was written, dropped and is pending.
     #[must_use]
     pub fn stats(&self) -> EventLogStats {
+        let (syncs, sync_errors) = self.syncer.as_ref().map_or((0, 0), Syncer::counts);
         EventLogStats {
             bytes_pending: self.pending.len() as u64,
+            syncs,
+            sync_errors,
             ..self.stats
         }
+    }
+
+    /// Lines that wait.
+    #[cfg(test)]
+    pub fn pending_lines(&self) -> u64 {
+        self.pending.iter().filter(|byte| **byte == b'\n').count() as u64
     }
 
     /// Counts a failure; says so when failures begin and when they end.
@@ -245,13 +306,23 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// When a file was made; now, where its file system does not tell.
+fn born(file: &File) -> SystemTime {
+    let made = file.metadata().and_then(|metadata| metadata.created());
+    made.unwrap_or_else(|_| SystemTime::now())
+}
+
+/// `FILE.number`: what `FILE` is called when it was put aside so often.
+#[must_use]
+pub fn put_aside_as(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
 /// Renames `FILE` to `FILE.1`, what was that to `FILE.2`, and so on; the last is lost.
 fn put_aside(path: &Path, files_max: u32) -> io::Result<()> {
-    let aside = |number: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
-    };
+    let aside = |number| put_aside_as(path, number);
     for number in (1..files_max).rev() {
         match fs::rename(aside(number), aside(number + 1)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -357,6 +428,7 @@ mod tests {
         let path = folder.path().join("log");
         let rotation = Rotation {
             bytes_max: 250,
+            age_max: None,
             files_max: 3,
         };
         let mut lines = LineWriter::append(&path, WhenFull::Drop)
@@ -375,6 +447,51 @@ mod tests {
         assert_eq!(text("log.1"), expect(15, 18));
         assert_eq!(text("log.3"), expect(9, 12));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn an_old_file_is_put_aside_if_there_is_anything_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let rotation = Rotation {
+            bytes_max: u64::MAX,
+            age_max: Some(Duration::from_secs(3600)),
+            files_max: 3,
+        };
+        let lines = LineWriter::append(&path, WhenFull::Drop).unwrap();
+        let mut lines = lines.rotating(rotation);
+        let start = lines.born;
+        let after = |minutes: u64| start + Duration::from_secs(60 * minutes);
+        lines.flush_at(after(61)); // Still empty.
+        for (number, minutes) in [62, 70, 121, 122, 300].into_iter().enumerate() {
+            lines.push(line(number).as_bytes());
+            lines.flush_at(after(minutes));
+        }
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(text("log"), line(4));
+        assert_eq!(text("log.1"), line(1) + &line(2) + &line(3));
+        assert_eq!(text("log.2"), line(0));
+        assert_eq!(lines.stats().files_changed, 2);
+    }
+
+    #[test]
+    fn the_disk_is_told_to_keep_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let lines = LineWriter::append(&path, WhenFull::Drop).unwrap();
+        let mut lines = lines.syncing(Duration::ZERO).unwrap();
+        lines.push(b"one\n");
+        lines.flush();
+        // The other thread syncs; it is waited for, as long as it takes.
+        while lines.stats().syncs == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(lines.stats().sync_errors, 0);
+        lines.finish();
+        let (_, pipe) = io::pipe().unwrap();
+        let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
+        let pipe = LineWriter::new(pipe, "pipe", WhenFull::Drop);
+        assert!(pipe.syncing(Duration::ZERO).unwrap().syncer.is_none());
     }
 
     #[test]

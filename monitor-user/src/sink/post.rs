@@ -315,7 +315,7 @@ async fn outlet<T: Transport>(name: String, transport: T, retry: Retry, shared: 
 }
 
 /// Between half of `delay` and all of it.
-fn jittered(delay: Duration) -> Duration {
+pub(super) fn jittered(delay: Duration) -> Duration {
     // A new `RandomState` hashes nothing to another number each time.
     let random = RandomState::new().build_hasher().finish();
     let part = f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX);

@@ -342,6 +342,17 @@ mod tests {
         assert!(matches!(gone, Delivery::Unreachable(_)), "{gone:?}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_never_says_that_it_has_read_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let syslog = Syslog {
+            address: SyslogAddress::Tcp(listener.local_addr().unwrap()),
+            style: SyslogStyle::Rfc5424,
+        };
+        let expect = Delivery::Unreachable("timed out".to_owned());
+        assert_eq!(syslog.deliver(&[notice()]).await, expect);
+    }
+
     #[tokio::test]
     async fn datagrams_carry_one_message_each() {
         let folder = tempfile::tempdir().unwrap();

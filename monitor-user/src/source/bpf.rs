@@ -4,6 +4,7 @@
 //! drained on a timer. Dropping it detaches everything that is not pinned ([`pins`]).
 
 pub mod attach;
+pub mod figures;
 pub mod handover;
 pub mod load_error;
 pub mod pins;

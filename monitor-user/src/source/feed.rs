@@ -15,6 +15,7 @@ use monitor_common::flow::ProcessKey;
 use tokio::sync::mpsc as batches;
 
 use super::bpf::Options;
+use super::bpf::figures::Figures;
 use super::bpf::handover::Mark;
 use super::live::Live;
 use crate::core::catalog::Catalog;
@@ -40,6 +41,8 @@ pub struct Batch {
     pub unwatched: u64,
     /// Distinct flows in the kernel's map.
     pub flows: usize,
+    /// What the kernel side costs, now and then.
+    pub figures: Option<Box<Figures>>,
 }
 
 impl Batch {
@@ -49,7 +52,8 @@ impl Batch {
     }
 
     fn is_empty(&self) -> bool {
-        self.ends.is_empty() && self.skipped_scripts == 0 && self.unwatched == 0
+        let told = self.skipped_scripts > 0 || self.unwatched > 0 || self.figures.is_some();
+        self.ends.is_empty() && !told
     }
 
     /// The records, oldest first.
@@ -248,6 +252,7 @@ impl Source {
             skipped_scripts: self.live.take_skipped_scripts(),
             unwatched: std::mem::take(&mut self.unwatched),
             flows: self.live.flows(),
+            figures: self.live.take_figures(),
             ..batch
         });
         match batch {

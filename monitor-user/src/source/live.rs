@@ -19,6 +19,7 @@ use monitor_common::record::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::bpf::figures::Figures;
 use super::bpf::handover::Mark;
 use super::bpf::{Kernel, Options};
 use super::canary::Canary;
@@ -40,6 +41,9 @@ const WAIT_FOR_FILES: Duration = Duration::from_millis(20);
 const WAIT_FOR_FILES_AT_START: Duration = Duration::from_secs(1);
 /// How often the kernel's books are read.
 const BOOKS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the kernel is asked what its programs cost and how full its tables are: a full one
+/// takes some ten milliseconds to count.
+const FIGURES_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often the monitor checks that it still sees. A hook that someone detached is told, and
 /// attached again, within this time.
@@ -65,6 +69,7 @@ pub struct Live {
     canary: Canary,
     canary_heard: BootNs,
     check_due: BootNs,
+    figures_due: BootNs,
     host: HostRoot,
     /// Records that a hook has booked and that were taken out of the rings so far.
     received: u64,
@@ -101,6 +106,7 @@ impl Live {
             canary: Canary::new(ProcessKey::default()),
             canary_heard: BootNs(0),
             check_due: after(clock::now(), FIRST_CHECK),
+            figures_due: BootNs(0),
             host: host.clone(),
             received: 0,
             settled_before: 0,
@@ -213,6 +219,16 @@ impl Live {
     /// they run.
     pub fn take_skipped_scripts(&mut self) -> u64 {
         self.scripts.take_skipped()
+    }
+
+    /// What the kernel side costs, and how full its tables are, if it is time to tell again.
+    pub fn take_figures(&mut self) -> Option<Box<Figures>> {
+        let now = clock::now();
+        if now < self.figures_due {
+            return None;
+        }
+        self.figures_due = after(now, FIGURES_INTERVAL);
+        Some(Box::new(self.kernel.figures(&self.host)))
     }
 
     /// Distinct flows in the kernel's map at the last drain.

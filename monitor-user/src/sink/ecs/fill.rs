@@ -349,6 +349,7 @@ fn set_process<'a>(line: &mut Line<'a>, known: &'a Rendered) {
     line.process.get_or_insert(Part::Rendered(&known.process));
     line.user = Some(&known.user);
     own.process.get_or_insert(Part::Rendered(&known.extras));
+    own.ancestry = known.ancestry.as_deref();
     line.container = known.container.as_deref();
     line.orchestrator = known.orchestrator.as_deref();
     own.cgroup = known.cgroup.as_deref();
@@ -400,7 +401,7 @@ pub(super) fn process<'a>(view: &'a ProcessView, clock: &WallClock) -> Process<'
         end: None,
         exit_code: None,
         user: user(view),
-        parent: view.parent.as_ref().map(parent),
+        parent: view.parent.as_deref().map(parent),
     }
 }
 
@@ -424,6 +425,11 @@ pub(super) fn extras(view: &ProcessView) -> ProcessExtras {
         },
         signal: None,
     }
+}
+
+/// `telltale.ancestry`: above the parent, nearest first.
+pub(super) fn ancestry(view: &ProcessView) -> Vec<Parent<'_>> {
+    view.ancestors().skip(1).map(parent).collect()
 }
 
 fn parent(view: &ParentView) -> Parent<'_> {

@@ -56,6 +56,7 @@ pub struct Rendered {
     pub(super) process: Box<RawValue>,
     pub(super) user: Box<RawValue>,
     pub(super) extras: Box<RawValue>,
+    pub(super) ancestry: Option<Box<RawValue>>,
     pub(super) tool: Option<RenderedTool>,
     pub(super) container: Option<Box<RawValue>>,
     pub(super) orchestrator: Option<Box<RawValue>>,
@@ -93,6 +94,7 @@ impl KnownProcesses {
 impl Rendered {
     fn new(view: &ProcessView, clock: &WallClock) -> Self {
         let place = view.place.as_deref();
+        let ancestry = fill::ancestry(view);
         Rendered {
             container: place
                 .and_then(|place| place.container.as_ref())
@@ -108,6 +110,7 @@ impl Rendered {
             process: rendered(&fill::process(view, clock)),
             user: rendered(&fill::user(view)),
             extras: rendered(&fill::extras(view)),
+            ancestry: (!ancestry.is_empty()).then(|| rendered(&ancestry)),
             tool: view.tool.as_deref().map(|attribution| RenderedTool {
                 gen_ai: rendered(&fill::gen_ai(attribution)),
                 tool: rendered(&fill::tool(attribution)),
