@@ -7,6 +7,9 @@
     reason = "tests report failure by panicking, in their helpers too"
 )]
 
+mod newer;
+mod syslog;
+
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -32,12 +35,15 @@ impl Server {
     /// Starts a program that listens on `--web.listen-address` and serves `/-/ready`.
     #[track_caller]
     fn start(program: &str, dir: &Path, args: &[&str]) -> Server {
-        binary::require(program, program);
+        if !program.contains('/') {
+            binary::require(program, program);
+        }
         let address = free_address();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", program]).args(args);
         command.arg(format!("--web.listen-address={address}"));
-        let mut process = Running::start(program, dir, command);
+        let label = program.rsplit('/').next().unwrap_or(program);
+        let mut process = Running::start(label, dir, command);
         wait::until(&format!("{program} is ready"), wait::START, || {
             assert!(process.status().is_none(), "{}", process.describe());
             let ready = http::get(address, "/-/ready");
@@ -66,6 +72,10 @@ fn prometheus(dir: &Path, target: SocketAddr) -> Server {
 
 /// A Prometheus that scrapes as `how` says.
 fn prometheus_with(dir: &Path, target: SocketAddr, how: &str) -> Server {
+    prometheus_of("prometheus", dir, target, how)
+}
+
+fn prometheus_of(program: &str, dir: &Path, target: SocketAddr, how: &str) -> Server {
     let config = dir.join("prometheus.yml");
     let text = format!(
         "global: {{scrape_interval: 1s}}\n\
@@ -75,15 +85,16 @@ fn prometheus_with(dir: &Path, target: SocketAddr, how: &str) -> Server {
     let config = format!("--config.file={}", config.display());
     let storage = format!("--storage.tsdb.path={}", dir.join("prometheus").display());
     let exemplars = "--enable-feature=exemplar-storage";
-    Server::start("prometheus", dir, &[&config, &storage, exemplars])
+    Server::start(program, dir, &[&config, &storage, exemplars])
 }
 
 /// Alertmanager passes on to a webhook at once, as a pager would be told.
 fn alertmanager(dir: &Path, pager: &WebhookReceiver) -> Server {
-    alertmanager_with(dir, pager, &["--cluster.listen-address="])
+    let alone = ["--cluster.listen-address="];
+    alertmanager_of("prometheus-alertmanager", dir, pager, &alone)
 }
 
-fn alertmanager_with(dir: &Path, pager: &WebhookReceiver, cluster: &[&str]) -> Server {
+fn alertmanager_of(program: &str, dir: &Path, pager: &WebhookReceiver, cluster: &[&str]) -> Server {
     let config = dir.join("alertmanager.yml");
     let text = format!(
         "route: {{receiver: pager, group_wait: 0s, group_interval: 1s, group_by: ['...']}}\n\
@@ -94,7 +105,7 @@ fn alertmanager_with(dir: &Path, pager: &WebhookReceiver, cluster: &[&str]) -> S
     let config = format!("--config.file={}", config.display());
     let storage = format!("--storage.path={}", dir.join("alertmanager").display());
     let args = [&[config.as_str(), &storage], cluster].concat();
-    Server::start("prometheus-alertmanager", dir, &args)
+    Server::start(program, dir, &args)
 }
 
 /// A text as part of a URL.
@@ -354,9 +365,14 @@ fn alertmanager_is_told_of_a_banned_tool_and_of_its_end() {
     telltale.stop();
 }
 
-/// Two Alertmanagers of a cluster are both told, and the pager hears of it once.
 #[test]
 fn a_cluster_of_alertmanagers_pages_once() {
+    page_once("prometheus-alertmanager");
+}
+
+/// Two Alertmanagers of a cluster are both told, and the pager hears of it once.
+#[track_caller]
+fn page_once(program: &str) {
     let scene = Scene::new();
     let pager = WebhookReceiver::start();
     let gossip = [free_address(), free_address()].map(|at| at.to_string());
@@ -369,7 +385,7 @@ fn a_cluster_of_alertmanagers_pages_once() {
             format!("--cluster.peer={}", gossip[1 - index]),
             "--cluster.peer-timeout=5s".to_owned(),
         ];
-        alertmanager_with(&dir, &pager, &flags.each_ref().map(String::as_str))
+        alertmanager_of(program, &dir, &pager, &flags.each_ref().map(String::as_str))
     });
     let tool = scene.own_tool();
     let receivers: String = servers

@@ -12,6 +12,7 @@ mod evasion;
 mod fuzz;
 mod packages;
 mod run;
+mod servers;
 mod shell;
 mod test;
 mod tidy;

@@ -28,6 +28,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("rsyslogd", "rsyslog"),
     ("podman", "podman"),
     ("runc", "runc"),
 ];

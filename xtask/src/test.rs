@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{packages, shell};
+use crate::{packages, servers, shell};
 
 /// The package whose tests need root.
 const ROOT_PACKAGE: &str = "monitor-tests";
@@ -60,6 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.part != Part::Unit {
         packages::install_missing()?;
         packages::install_python(&root)?;
+        servers::install(&root)?;
         become_root(&mut test)?;
     }
     let mut build = shell::cargo();

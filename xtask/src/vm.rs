@@ -8,7 +8,7 @@
 //! libraries; nothing is installed and the guest has no network and no disk. Without KVM all is
 //! emulated, which takes some ten seconds per kernel.
 
-mod apt;
+pub mod apt;
 mod guest;
 mod initramfs;
 mod kernel;

@@ -100,6 +100,28 @@ impl Suite {
         fs::remove_dir_all(&archives).with_context(|| format!("{}", archives.display()))
     }
 
+    /// Fetches packages with all that they need, and unpacks those of them into `folder` whose
+    /// names begin with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Suite::unpack`].
+    pub fn unpack_needed(&self, packages: &[&str], prefix: &str, folder: &Path) -> Result<()> {
+        let archives = self.folder.join("cache/archives");
+        fs::create_dir_all(archives.join("partial"))
+            .with_context(|| format!("{}", archives.display()))?;
+        let mut download = self.apt("apt-get");
+        download.args(["-qq", "-y", "--no-install-recommends", "--download-only"]);
+        shell::run(download.arg("install").args(packages))?;
+        for archive in fs::read_dir(&archives)? {
+            let archive = archive?;
+            if archive.file_name().to_string_lossy().starts_with(prefix) {
+                let mut unpack = Command::new("dpkg-deb");
+                shell::run(unpack.arg("-x").arg(archive.path()).arg(folder))?;
+            }
+        }
+        Ok(())
+    }
+
     /// An apt program that knows this suite alone.
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);

@@ -1,0 +1,110 @@
+//! The same against servers that are newer than Debian 12's: Prometheus 3, Alertmanager 0.33, and an
+//! OpenTelemetry Collector.
+//!
+//! In: `target/tools/servers`, which `cargo xtask test servers` fills. Out: what they hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use monitor_tests::running::Running;
+use monitor_tests::scene::{SERVER_V4, Scene};
+use monitor_tests::telltale::free_address;
+use monitor_tests::wait;
+
+use super::{page_once, prometheus_of, query};
+
+/// A program that is not this machine's own.
+#[track_caller]
+fn newer(program: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/servers/bin");
+    let path: PathBuf = folder.join(program);
+    let shown = path.display();
+    assert!(
+        path.exists(),
+        "no {shown}: `cargo xtask test servers` gets it"
+    );
+    shown.to_string()
+}
+
+#[test]
+fn prometheus_3_scrapes_both_formats() {
+    let program = newer("prometheus");
+    let scene = Scene::new();
+    let telltale = scene.telltale().start();
+    for protocol in ["OpenMetricsText1.0.0", "PrometheusText0.0.4"] {
+        let how = format!("scheme: http, scrape_protocols: [{protocol}]");
+        let dir = scene.dir().join(protocol);
+        fs::create_dir(&dir).unwrap();
+        let prometheus = prometheus_of(&program, &dir, telltale.address, &how);
+        wait::until("a first scrape", wait::SOON, || {
+            query(&prometheus, "telltale_build_info").filter(|&up| up > 0.0)
+        });
+        let version = prometheus.ask("/api/v1/status/buildinfo");
+        let version = version["data"]["version"].as_str().unwrap_or_default();
+        assert!(version.starts_with("3."), "{version}");
+    }
+}
+
+#[test]
+fn a_newer_cluster_of_alertmanagers_pages_once() {
+    page_once(&newer("prometheus-alertmanager"));
+}
+
+/// What a collector says of all that it received.
+fn collector(dir: &Path, address: &str) -> Running {
+    let config = dir.join("otelcol.yaml");
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '{address}'}}}}}}}}\n\
+         exporters: {{debug: {{verbosity: detailed, sampling_initial: 100000}}}}\n\
+         service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
+         logs: {{receivers: [otlp], exporters: [debug]}}\n    \
+         metrics: {{receivers: [otlp], exporters: [debug]}}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", &newer("otelcol"), "--config"]);
+    let mut process = Running::start("otelcol", dir, {
+        command.arg(&config);
+        command
+    });
+    process.wait_for_message("Everything is ready");
+    process
+}
+
+/// Events and metrics arrive in a real collector, though it was not there when they happened.
+#[test]
+fn a_collector_is_told_events_and_metrics() {
+    let scene = Scene::new();
+    let _servers = scene.serve_https();
+    let tool = scene.own_tool();
+    scene.dns.answer(&tool.api, &[SERVER_V4]);
+    let address = free_address().to_string();
+    let config = format!("[otlp]\nurl = \"http://{address}\"\nmetrics_seconds = 1\n");
+    let telltale = scene.telltale().config(&config).start();
+    scene.run(&tool.program, &["connect", &format!("{}:443", tool.api)]);
+    telltale.wait_for("connection-opened", |event| {
+        event.action() == "connection-opened" && event.text("destination.domain") == tool.api
+    });
+    let of_events = [("sink", "otlp-events")];
+    telltale.wait_for_metrics("a try", |metrics| {
+        metrics.sum("telltale_sink_retries_total", &of_events) > Some(0.0)
+    });
+    let mut collector = collector(scene.dir(), &address);
+    for text in [
+        "EventName: telltale.connection-opened",
+        &format!("destination.domain: Str({})", tool.api),
+        "service.name: Str(telltale)",
+        "Name: telltale_connections_total",
+        "IsMonotonic: true",
+        "Name: telltale_connection_duration_seconds",
+    ] {
+        collector.wait_for_message(text);
+    }
+    telltale.wait_for_metrics("nothing that waits", |metrics| {
+        metrics.sum("telltale_sink_delivered_total", &of_events) > Some(0.0)
+            && metrics.sum("telltale_sink_queue_length", &of_events) == Some(0.0)
+    });
+    let dropped = telltale.metrics().sum("telltale_sink_dropped_total", &[]);
+    assert_eq!(dropped, Some(0.0));
+}
