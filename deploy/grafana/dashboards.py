@@ -27,6 +27,14 @@ def rate(metric, by, labels=TOOLS, range_="$__rate_interval"):
     return f"sum by ({by}) (rate({metric}{{{labels}}}[{range_}]))"
 
 
+def newly(metric, by):
+    """What was counted in the chosen time, without zeros. A series that is new since has no increase
+    of its first count: all that it has is new."""
+    series = f"{metric}{{{TOOLS}}}"
+    return (f"sum by ({by}) (increase({series}[$__range]) > 0"
+            f" or ({series} unless {series} offset $__range) > 0)")
+
+
 def increase(metric, by, labels=TOOLS):
     return f"sum by ({by}) (increase({metric}{{{labels}}}[$__range]))"
 
@@ -216,7 +224,7 @@ FLEET = [
           f"max by (instance, tool, version, vendor, jurisdiction) (telltale_tool_info{{{TOOLS}}})",
           width=12),
     Panel("table", "Alerts by host and rule", "What fires now.",
-          f"sum by (instance, rule) (telltale_alerts_firing{{{HERE}}})", width=12),
+          f"sum by (instance, rule) (telltale_alerts_firing{{{HERE}}}) > 0", width=12),
     Panel("timeseries", "Bytes sent by tool", "Payload bytes per second that left the hosts.",
           rate("telltale_transmit_bytes_total", "tool"), "{{tool}}", "Bps", 12),
     Panel("timeseries", "Running processes by tool", "Processes of tools and of their children.",
@@ -278,9 +286,9 @@ POLICY = [
     Panel("timeseries", "Verdicts", "All flows of tools.",
           rate("telltale_connections_total", "verdict"), "{{verdict}}", "cps", 12),
     Panel("table", "Not expected, by host, tool and rule", "Flows in the chosen time.",
-          increase("telltale_unexpected_connections_total", "instance, tool, rule"), width=12),
+          newly("telltale_unexpected_connections_total", "instance, tool, rule"), width=12),
     Panel("table", "Alerts that began", "In the chosen time, by host and rule.",
-          f"sum by (instance, rule, severity) (increase(telltale_alerts_total{{{HERE}}}[$__range]))",
+          f"sum by (instance, rule, severity) (increase(telltale_alerts_total{{{HERE}}}[$__range])) > 0",
           width=12),
     Panel("table", "Policy by host", "Hosts with the same digest judge alike.",
           f"max by (instance, digest) (telltale_policy_info{{{HERE}}})", width=24),
@@ -329,10 +337,10 @@ HEALTH = [
     Panel("stat", "Alerts that wait", "For receivers that are away.",
           f'sum(telltale_sink_queue_length{{{HERE},sink!="console"}}) or vector(0)', width=6,
           steps=WARN_ABOVE_0),
-    Panel("timeseries", "Records lost in the kernel", "By hook and outcome; all at 0.",
-          "sum by (hook, outcome) (rate(telltale_kernel_operations_total{" + HERE
+    Panel("timeseries", "Records lost in the kernel", "By outcome; all at 0.",
+          "sum by (outcome) (rate(telltale_kernel_operations_total{" + HERE
           + ',outcome=~"ring_full|flows_full|unreadable|over_budget"}[$__rate_interval]))',
-          "{{hook}} {{outcome}}", "cps", 12),
+          "{{outcome}}", "cps", 12),
     Panel("timeseries", "Operations seen by hook", "What the kernel side looks at.",
           "sum by (hook) (rate(telltale_kernel_operations_total{" + HERE
           + ',outcome="attempted"}[$__rate_interval]))', "{{hook}}", "ops", 12),

@@ -130,7 +130,7 @@ fn the_doctor_finds_this_host_fit() {
 
 #[test]
 fn help_is_there_for_every_command() {
-    for command in ["run", "replay", "check", "doctor", "catalog"] {
+    for command in ["run", "replay", "check", "doctor", "catalog", "verify"] {
         check_output(&[command, "--help"], &["Usage: telltale"]);
     }
 }
@@ -356,6 +356,43 @@ fn a_replay_under_a_candidate_policy() {
             "expected",
         ],
     );
+}
+
+/// A log with a chain is proven, and what was altered in it is found.
+#[test]
+fn a_log_with_a_chain() {
+    let case = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/replay/cases/claude-native-expected/recording"
+    );
+    let dir = temp_dir();
+    let log = dir.path().join("events.ndjson");
+    let log_text = log.display().to_string();
+    for format in ["ecs", "ocsf"] {
+        let sections = format!("[events]\nchain = \"on\"\nformat = \"{format}\"\n");
+        let config = write_config(dir.path(), &sections).display().to_string();
+        let args = ["replay", case, "--config", &config, "--events", &log_text];
+        telltale(dir.path(), &args).expect(0, &[]);
+    }
+    check_output(
+        &["verify", &log_text],
+        &["ok: ", ", in 1 files; the last hash is "],
+    );
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.contains("\"class_uid\":4001"), "{text}");
+    let altered = text.replacen("api.anthropic.com", "api.anthropic.org", 1);
+    fs::write(&log, altered).unwrap();
+    let ended = telltale(dir.path(), &["verify", &log_text]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        ended
+            .stdout
+            .contains("of the chain is not what was written"),
+        "{}",
+        ended.stdout
+    );
+    fs::write(&log, "{}\n").unwrap();
+    telltale(dir.path(), &["verify", &log_text]).expect(2, &["no line has a seal", "events.chain"]);
 }
 
 /// What another policy would have said of a recording, and by the exit status whether anything.

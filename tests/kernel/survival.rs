@@ -83,6 +83,7 @@ fn pinned<'a>(dir: &'a Path, pins: &Path) -> Telltale<'a> {
     let pins = pins.display().to_string();
     Options::new(dir)
         .scope("all")
+        .config("[events]\nchain = \"on\"\n")
         .args(&["--pin", &pins])
         .start()
 }
@@ -284,6 +285,9 @@ fn kills_at_random_times_lose_nothing_uncounted() {
         .map(|event| count(event, "lost"))
         .collect();
     assert_eq!(lost.len() as u64, kills);
+    // No kill broke the chain of the log.
+    let log = dir.path().join("events.ndjson").display().to_string();
+    telltale(dir.path(), &["verify", &log]).expect(0, &[]);
 }
 
 #[test]
