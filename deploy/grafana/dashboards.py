@@ -27,10 +27,10 @@ def rate(metric, by, labels=TOOLS, range_="$__rate_interval"):
     return f"sum by ({by}) (rate({metric}{{{labels}}}[{range_}]))"
 
 
-def newly(metric, by):
+def newly(metric, by, labels=TOOLS):
     """What was counted in the chosen time, without zeros. A series that is new since has no increase
     of its first count: all that it has is new."""
-    series = f"{metric}{{{TOOLS}}}"
+    series = f"{metric}{{{labels}}}"
     return (f"sum by ({by}) (increase({series}[$__range]) > 0"
             f" or ({series} unless {series} offset $__range) > 0)")
 
@@ -288,8 +288,7 @@ POLICY = [
     Panel("table", "Not expected, by host, tool and rule", "Flows in the chosen time.",
           newly("telltale_unexpected_connections_total", "instance, tool, rule"), width=12),
     Panel("table", "Alerts that began", "In the chosen time, by host and rule.",
-          f"sum by (instance, rule, severity) (increase(telltale_alerts_total{{{HERE}}}[$__range])) > 0",
-          width=12),
+          newly("telltale_alerts_total", "instance, rule, severity", HERE), width=12),
     Panel("table", "Policy by host", "Hosts with the same digest judge alike.",
           f"max by (instance, digest) (telltale_policy_info{{{HERE}}})", width=24),
 ]

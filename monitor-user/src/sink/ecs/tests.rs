@@ -1,6 +1,6 @@
 //! The lines of the event log against the schema that they name.
 //!
-//! In: the golden lines, and `tests/schema/ecs-9.4.tsv`: name, type, whether it is an array, and
+//! In: the golden lines, and `tests/schema/ecs-9.4.txt`: name, type, whether it is an array, and
 //! the values allowed (for categories, with the event types that go with each) of every field of
 //! ECS 9.4 that lines use, as its generated `ecs_flat.yml` has them. Out: a failure for a field
 //! that is not in the table, or has a value that its type does not allow.
@@ -19,7 +19,7 @@ struct Field {
 
 fn schema() -> BTreeMap<&'static str, Field> {
     let row = |row: &'static str| {
-        let [name, kind, array, allowed] = row.split('\t').collect::<Vec<_>>()[..] else {
+        let [name, kind, array, allowed] = row.split(' ').collect::<Vec<_>>()[..] else {
             panic!("{row}");
         };
         let allowed = allowed.split(',').filter(|value| *value != "-").collect();
@@ -31,7 +31,7 @@ fn schema() -> BTreeMap<&'static str, Field> {
         };
         (name, field)
     };
-    let table = include_str!("../../../tests/schema/ecs-9.4.tsv");
+    let table = include_str!("../../../tests/schema/ecs-9.4.txt");
     table.lines().map(row).collect()
 }
 
