@@ -651,12 +651,55 @@ mod tests {
         alerts = 16
     "#;
 
-    #[test]
-    fn the_file_beats_the_defaults() {
+    fn alerts_of_everything() -> Alerts {
         let receiver = |url: &str, seconds| Receiver {
             url: Url::parse(url).unwrap(),
             timeout: Duration::from_secs(seconds),
         };
+        Alerts {
+            resend: Duration::from_secs(30),
+            resolve_after: Duration::from_secs(604_800),
+            pace: Pace {
+                hold: Duration::from_secs(1),
+                new_per_minute: 2,
+            },
+            paces: vec![(
+                "flow-flood".to_owned(),
+                Pace {
+                    hold: Duration::from_secs(60),
+                    new_per_minute: 60,
+                },
+            )],
+            spool_directory: Some(PathBuf::from("spool")),
+            spool_bytes_max: 2 << 20,
+            runbooks: "https://wiki/telltale".to_owned(),
+            webhooks: vec![
+                Webhook {
+                    receiver: receiver("http://127.0.0.1:1/hook?a=b", 60),
+                    secret_file: Some(PathBuf::from("key")),
+                },
+                Webhook {
+                    receiver: receiver("https://user:password@[::1]/", 10),
+                    secret_file: None,
+                },
+            ],
+            alertmanagers: vec![receiver("http://127.0.0.1:9093/am", 10)],
+            slack: vec![receiver("http://127.0.0.1:2/chat", 10)],
+            syslog: vec![
+                Syslog {
+                    address: SyslogAddress::Tcp("192.0.2.1:601".parse().unwrap()),
+                    style: SyslogStyle::Cef,
+                },
+                Syslog {
+                    address: SyslogAddress::Journald,
+                    style: SyslogStyle::Rfc5424,
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn the_file_beats_the_defaults() {
         let mut config = parse(EVERYTHING, &Flags::default());
         assert_eq!(banned(&config), ["qoder-cli", "claude-code"]);
         config.banned.clear();
@@ -686,46 +729,7 @@ mod tests {
                 detect: false,
                 variables: vec!["ACME_BUILD".to_owned()],
             },
-            alerts: Alerts {
-                resend: Duration::from_secs(30),
-                resolve_after: Duration::from_secs(604_800),
-                pace: Pace {
-                    hold: Duration::from_secs(1),
-                    new_per_minute: 2,
-                },
-                paces: vec![(
-                    "flow-flood".to_owned(),
-                    Pace {
-                        hold: Duration::from_secs(60),
-                        new_per_minute: 60,
-                    },
-                )],
-                spool_directory: Some(PathBuf::from("spool")),
-                spool_bytes_max: 2 << 20,
-                runbooks: "https://wiki/telltale".to_owned(),
-                webhooks: vec![
-                    Webhook {
-                        receiver: receiver("http://127.0.0.1:1/hook?a=b", 60),
-                        secret_file: Some(PathBuf::from("key")),
-                    },
-                    Webhook {
-                        receiver: receiver("https://user:password@[::1]/", 10),
-                        secret_file: None,
-                    },
-                ],
-                alertmanagers: vec![receiver("http://127.0.0.1:9093/am", 10)],
-                slack: vec![receiver("http://127.0.0.1:2/chat", 10)],
-                syslog: vec![
-                    Syslog {
-                        address: SyslogAddress::Tcp("192.0.2.1:601".parse().unwrap()),
-                        style: SyslogStyle::Cef,
-                    },
-                    Syslog {
-                        address: SyslogAddress::Journald,
-                        style: SyslogStyle::Rfc5424,
-                    },
-                ],
-            },
+            alerts: alerts_of_everything(),
             otlp: Some(Otlp {
                 url: Url::parse("http://127.0.0.1:4318/base").unwrap(),
                 timeout: Duration::from_secs(10),

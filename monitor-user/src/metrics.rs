@@ -261,16 +261,7 @@ impl Metrics {
 
     /// Says what the event log did so far.
     pub fn set_event_log(&self, stats: &EventLogStats) {
-        self.outputs.log_lines.follow([], stats.lines_written);
-        self.outputs.log_dropped.follow([], stats.lines_dropped);
-        self.outputs.log_bytes.follow([], stats.bytes_written);
-        self.outputs.log_errors.follow([], stats.write_errors);
-        self.outputs.log_files.follow([], stats.files_changed);
-        self.outputs.log_syncs.follow([], stats.syncs);
-        self.outputs.log_sync_errors.follow([], stats.sync_errors);
-        self.outputs
-            .log_pending
-            .set([], signed(stats.bytes_pending));
+        self.outputs.log.record(stats);
     }
 
     /// Says what a sink did so far. `sink` is one of a few names fixed by the configuration.

@@ -42,7 +42,7 @@ mod book;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use self::book::{AlertBook, AlertTiming, Pace, Raised};
+pub use self::book::{AlertBook, AlertTiming, Pace, Raised, Swept};
 use super::attribute::{Attribution, Evidence, Role};
 use super::catalog::facts::Advisory;
 use super::catalog::program::script_argument;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use monitor_common::flow::ProcessKey;
 
-use super::alert::{self, Alert, AlertBook, AlertTiming, Cause, Raised};
+use super::alert::{self, Alert, AlertBook, AlertTiming, Cause, Raised, Swept};
 use super::attribute::{Ancestor, Attribution, Role, attribute};
 use super::catalog::Catalog;
 use super::catalog::program::Image;
@@ -254,7 +254,7 @@ impl Collector {
         effects.extend(self.coverage_effects(now));
         effects.extend(self.policy_effects(now));
         self.keep_advisories(now);
-        let (told, withheld) = self.alerts.sweep(now);
+        let Swept { told, withheld } = self.alerts.sweep(now);
         let notices = told.into_iter();
         effects.extend(notices.map(|(state, alert)| self.notice(state, alert, now)));
         effects.extend(withheld.into_iter().map(Effect::AlertWithheld));

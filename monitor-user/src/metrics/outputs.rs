@@ -4,6 +4,7 @@
 
 use super::define::{Counter, Definer, Gauge, Mirror};
 use super::labels::*;
+use super::signed;
 
 /// What the event log did since it was opened.
 /// Every line that was offered is written, dropped, or still pending.
@@ -85,20 +86,83 @@ pub struct SinkStats {
 
 /// What the outputs did.
 pub(super) struct Outputs {
-    pub(super) log_lines: Mirror<0>,
-    pub(super) log_dropped: Mirror<0>,
-    pub(super) log_bytes: Mirror<0>,
-    pub(super) log_errors: Mirror<0>,
-    pub(super) log_files: Mirror<0>,
-    pub(super) log_syncs: Mirror<0>,
-    pub(super) log_sync_errors: Mirror<0>,
-    pub(super) log_pending: Gauge<0>,
+    pub(super) log: EventLog,
     pub(super) queue_length: Gauge<1>,
     pub(super) delivered: Mirror<1>,
     pub(super) retries: Mirror<1>,
     pub(super) superseded: Mirror<1>,
     pub(super) unwritten: Mirror<1>,
     pub(super) dropped: Mirror<2>,
+}
+
+/// What the event log did.
+pub(super) struct EventLog {
+    lines: Mirror<0>,
+    dropped: Mirror<0>,
+    bytes: Mirror<0>,
+    errors: Mirror<0>,
+    files: Mirror<0>,
+    syncs: Mirror<0>,
+    sync_errors: Mirror<0>,
+    pending: Gauge<0>,
+}
+
+impl EventLog {
+    fn define(define: &mut Definer) -> prometheus::Result<Self> {
+        Ok(EventLog {
+            lines: define.mirror(
+                "telltale_event_log_lines_total",
+                "Lines written to the event log.",
+                [],
+            )?,
+            dropped: define.mirror(
+                "telltale_event_log_dropped_lines_total",
+                "Lines that found no room in the buffer because the event log took none.",
+                [],
+            )?,
+            bytes: define.mirror(
+                "telltale_event_log_written_bytes_total",
+                "Bytes written to the event log.",
+                [],
+            )?,
+            errors: define.mirror(
+                "telltale_event_log_write_errors_total",
+                "Writes to the event log that failed.",
+                [],
+            )?,
+            files: define.mirror(
+                "telltale_event_log_rotations_total",
+                "Times that the event log went on in a new file.",
+                [],
+            )?,
+            syncs: define.mirror(
+                "telltale_event_log_syncs_total",
+                "Times that the disk confirmed what was written to the event log (events.sync_seconds).",
+                [],
+            )?,
+            sync_errors: define.mirror(
+                "telltale_event_log_sync_errors_total",
+                "Times that the disk could not confirm what was written to the event log.",
+                [],
+            )?,
+            pending: define.gauge(
+                "telltale_event_log_pending_bytes",
+                "Bytes that wait to be written to the event log.",
+                [],
+            )?,
+        })
+    }
+
+    pub(super) fn record(&self, stats: &EventLogStats) {
+        self.lines.follow([], stats.lines_written);
+        self.dropped.follow([], stats.lines_dropped);
+        self.bytes.follow([], stats.bytes_written);
+        self.errors.follow([], stats.write_errors);
+        self.files.follow([], stats.files_changed);
+        self.syncs.follow([], stats.syncs);
+        self.sync_errors.follow([], stats.sync_errors);
+        self.pending.set([], signed(stats.bytes_pending));
+    }
 }
 
 /// What the web server says of its clients.
@@ -111,46 +175,7 @@ impl Outputs {
     pub(super) fn define(define: &mut Definer) -> prometheus::Result<Self> {
         define.section("Outputs", "Sinks that are not configured have no series.");
         Ok(Outputs {
-            log_lines: define.mirror(
-                "telltale_event_log_lines_total",
-                "Lines written to the event log.",
-                [],
-            )?,
-            log_dropped: define.mirror(
-                "telltale_event_log_dropped_lines_total",
-                "Lines that found no room in the buffer because the event log took none.",
-                [],
-            )?,
-            log_bytes: define.mirror(
-                "telltale_event_log_written_bytes_total",
-                "Bytes written to the event log.",
-                [],
-            )?,
-            log_errors: define.mirror(
-                "telltale_event_log_write_errors_total",
-                "Writes to the event log that failed.",
-                [],
-            )?,
-            log_files: define.mirror(
-                "telltale_event_log_rotations_total",
-                "Times that the event log went on in a new file.",
-                [],
-            )?,
-            log_syncs: define.mirror(
-                "telltale_event_log_syncs_total",
-                "Times that the disk confirmed what was written to the event log (events.sync_seconds).",
-                [],
-            )?,
-            log_sync_errors: define.mirror(
-                "telltale_event_log_sync_errors_total",
-                "Times that the disk could not confirm what was written to the event log.",
-                [],
-            )?,
-            log_pending: define.gauge(
-                "telltale_event_log_pending_bytes",
-                "Bytes that wait to be written to the event log.",
-                [],
-            )?,
+            log: EventLog::define(define)?,
             queue_length: define.gauge(
                 "telltale_sink_queue_length",
                 "Items that wait for a sink, the ones being delivered and those of an earlier run \

@@ -55,6 +55,15 @@ pub enum Raised {
     Known,
 }
 
+/// What time made of alerts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Swept {
+    /// What receivers are told.
+    pub told: Vec<(AlertState, Arc<Alert>)>,
+    /// The rule of each alert that is told later.
+    pub withheld: Vec<Arc<str>>,
+}
+
 /// The alerts that there are now.
 #[derive(Debug)]
 pub struct AlertBook {
@@ -160,7 +169,7 @@ impl AlertBook {
     /// What is over, what is due to be told, and what to be told again, in the order of rules and
     /// labels; what was withheld first, oldest first. And the rules of alerts that are withheld
     /// from now on.
-    pub fn sweep(&mut self, now: BootNs) -> (Vec<(AlertState, Arc<Alert>)>, Vec<Arc<str>>) {
+    pub fn sweep(&mut self, now: BootNs) -> Swept {
         let (mut told, mut withheld) = (Vec::new(), Vec::new());
         let mut waiting: Vec<(BootNs, Cause)> = self
             .alerts
@@ -201,7 +210,7 @@ impl AlertBook {
             }
             true
         });
-        (told, withheld)
+        Swept { told, withheld }
     }
 
     /// What is told when nobody will look any more: all that fires once more, and what was
@@ -317,7 +326,7 @@ mod tests {
 
     /// What a sweep tells: `state tool occurrences`, or the rule that is withheld.
     fn swept(book: &mut AlertBook, now: u64) -> Vec<String> {
-        let (told, withheld) = book.sweep(at(now));
+        let Swept { told, withheld } = book.sweep(at(now));
         let told = told.into_iter().map(|(state, alert)| {
             format!("{state:?} {} {}", alert.labels["tool"], alert.occurrences)
         });
