@@ -2,6 +2,7 @@
 //!
 //! In: programs and names. Out: what the collector says of each.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -91,6 +92,8 @@ impl Host {
             alerts: AlertTiming {
                 resend: Duration::from_secs(60),
                 resolve_after: Duration::from_secs(300),
+                pace: config.alerts.pace,
+                paces: BTreeMap::new(),
             },
             arguments: config.events.arguments,
         };

@@ -287,7 +287,7 @@ fn kills_at_random_times_lose_nothing_uncounted() {
     assert_eq!(lost.len() as u64, kills);
     // No kill broke the chain of the log.
     let log = dir.path().join("events.ndjson").display().to_string();
-    telltale(dir.path(), &["verify", &log]).expect(0, &[]);
+    monitor_tests::telltale::telltale(dir.path(), &["verify", &log]).expect(0, &[]);
 }
 
 #[test]
