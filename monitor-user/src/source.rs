@@ -5,6 +5,7 @@
 //! [`drain`] reads the flow map; [`btf`] and [`offsets`] tell the programs this kernel's layout.
 //! [`bpf::pins`] and [`bpf::handover`] are what outlives the monitor.
 
+pub mod arguments;
 pub mod asker;
 pub mod bpf;
 pub mod btf;

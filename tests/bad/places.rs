@@ -91,6 +91,51 @@ fn a_host_without_proc() {
     run_where("mount -t tmpfs none /proc").expect(2, &["cannot read /proc/"]);
 }
 
+/// A process can make those who read its arguments wait as long as it likes. Here a file that
+/// nobody writes to stands in the place of its arguments: the start passes it over, and knows the
+/// others.
+#[test]
+fn a_process_that_hangs_who_looks_at_it() {
+    let scene = Scene::new();
+    let _servers = scene.serve_https();
+    let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
+    let mut hanging = scene.start(&claude, &["wait"]);
+    hanging.wait_for_output("waiting");
+    let gemini = Program::script(scene.dir(), program::GEMINI_SCRIPT);
+    let mut process = scene.start(&gemini, &["wait", "connect", "203.0.113.10:443"]);
+    process.wait_for_output("waiting");
+
+    let file = |name| scene.dir().join(name).display().to_string();
+    let (fifo, events, address) = (file("fifo"), file("events.ndjson"), free_address());
+    let prepare = format!(
+        "mkfifo {fifo}\nmount --bind {fifo} /proc/{}/cmdline",
+        hanging.pid()
+    );
+    let listen = address.to_string();
+    let args = ["run", "--web.listen-address", &listen, "--events", &events];
+    let mut monitor = Running::start("hung", scene.dir(), in_own_mounts(&prepare, &args));
+    wait::until("telltale is ready", wait::START, || {
+        assert!(monitor.status().is_none(), "{}", monitor.describe());
+        http::get(address, "/-/ready")
+            .is_ok_and(|response| response.status == 200)
+            .then_some(())
+    });
+    process.say("go on");
+    wait::until("the connection of the other", wait::SOON, || {
+        let log = Event::parse_log(&fs::read_to_string(&events).ok()?);
+        let mut opened = log.iter().filter(|event| {
+            event.action() == "connection-opened" && event.pid() == Some(process.pid())
+        });
+        opened.find(|event| event.text("telltale.tool.id") == "gemini-cli")?;
+        Some(())
+    });
+    let said = monitor.stderr();
+    let words = format!("process {} does not show its arguments", hanging.pid());
+    assert!(said.contains(&words), "{said}");
+    monitor.terminate();
+    monitor.succeed(wait::SOON);
+}
+
 /// Lockdown cannot be tried without restarting the host; what the kernel says of it can be.
 #[test]
 fn a_kernel_in_lockdown() {

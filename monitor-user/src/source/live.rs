@@ -19,6 +19,7 @@ use monitor_common::record::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::arguments;
 use super::bpf::figures::Figures;
 use super::bpf::handover::Mark;
 use super::bpf::{Kernel, Options};
@@ -335,8 +336,8 @@ impl Live {
                 told.insert(image);
             }
         });
-        let Live { order, scripts, .. } = self;
         let mut found = Found::default();
+        let mut untold = Vec::new();
         each_record(&records, |record| {
             let Some(image) = executed(record) else {
                 return;
@@ -345,13 +346,19 @@ impl Live {
             if image.tgid == std::process::id() {
                 found.own = Some(image);
             }
-            if !told.contains(&image)
-                && let Some(complete) = with_arguments(record, host)
-            {
+            if !told.contains(&image) && !is_kernel_thread(record) {
+                untold.push((image.tgid, record));
+            }
+        })?;
+        let pids: Vec<u32> = untold.iter().map(|(pid, _)| *pid).collect();
+        let arguments = arguments::read(host, &pids)?;
+        let Live { order, scripts, .. } = self;
+        for ((_, record), arguments) in untold.into_iter().zip(arguments) {
+            if let Some(complete) = with_arguments(record, arguments) {
                 scripts.ask(&complete);
                 order.push_first(&complete);
             }
-        })?;
+        }
         self.scripts.wait(WAIT_FOR_FILES_AT_START);
         Ok(found)
     }
@@ -428,7 +435,7 @@ fn after(now: BootNs, pause: Duration) -> BootNs {
 }
 
 /// Splits what an iterator wrote into its records.
-fn each_record(found: &[u8], mut each: impl FnMut(&[u8])) -> anyhow::Result<()> {
+fn each_record<'a>(found: &'a [u8], mut each: impl FnMut(&'a [u8])) -> anyhow::Result<()> {
     let mut rest = found;
     while let Ok((header, _)) = Header::read_from_prefix(rest) {
         let bytes = usize::try_from(header.bytes)?.max(size_of::<Header>());
@@ -441,14 +448,17 @@ fn each_record(found: &[u8], mut each: impl FnMut(&[u8])) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A found process's record with its argv. `None` for a kernel thread: it runs no program.
-fn with_arguments(record: &[u8], host: &HostRoot) -> Option<Vec<u8>> {
+/// Whether an exec record is about a kernel thread, which runs no program.
+fn is_kernel_thread(record: &[u8]) -> bool {
+    ProcessExecuted::read_from_prefix(record)
+        .is_ok_and(|(head, _)| head.flags & EXEC_KERNEL_THREAD != 0)
+}
+
+/// A found process's record with its arguments, if they could be read.
+fn with_arguments(record: &[u8], args: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let (mut head, path) = ProcessExecuted::read_from_prefix(record).ok()?;
-    if head.flags & EXEC_KERNEL_THREAD != 0 {
-        return None;
-    }
-    let mut args = host.arguments(head.process.tgid).unwrap_or_else(|_| {
-        head.flags |= EXEC_ARGS_UNREADABLE; // Gone by now: its exit is in the ring.
+    let mut args = args.unwrap_or_else(|| {
+        head.flags |= EXEC_ARGS_UNREADABLE; // Mostly gone by now: its exit is in the ring.
         Vec::new()
     });
     if args.len() > ARGS_BYTES {
