@@ -4,9 +4,10 @@
 //! Hybrid hosts mount it beside v1 (`/sys/fs/cgroup/unified`), containers often below a root of
 //! their own; so it is looked up, never assumed.
 
+use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, PathBuf};
 
 use super::{HostError, HostRoot};
 
@@ -18,20 +19,28 @@ const MOUNTINFO_BYTES_MAX: usize = 16 << 20;
 pub struct Cgroup2Mount {
     /// Where it is mounted.
     pub path: PathBuf,
-    /// The folder of the tree that shows there; `/` is the whole tree of this cgroup namespace.
+    /// The folder of the tree that shows there; `/` is the root of this cgroup namespace, and
+    /// `/..` the one above it: a container that is given the host's tree sees that.
     pub root: PathBuf,
 }
 
 impl Cgroup2Mount {
-    /// It shows the whole tree, not one folder of it.
+    /// It shows the whole tree, as far as this cgroup namespace tells, not one folder of it.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.root == Path::new("/")
+        let mut parts = self.root.components();
+        parts.all(|part| matches!(part, Component::RootDir | Component::ParentDir))
+    }
+
+    /// How far up it goes.
+    fn height(&self) -> usize {
+        self.root.components().count()
     }
 }
 
 impl HostRoot {
-    /// The cgroup-v2 mounts of this mount namespace: whole trees first, else in mount order.
+    /// The cgroup-v2 mounts of this mount namespace: whole trees first, of these the one that goes
+    /// up farthest, else in mount order.
     /// Empty if there is none. A mount that another one covers at the same path is left out.
     ///
     /// # Errors
@@ -49,7 +58,7 @@ impl HostRoot {
                 found.push(mount);
             }
         }
-        found.sort_by_key(|mount| !mount.is_whole());
+        found.sort_by_key(|mount| (!mount.is_whole(), Reverse(mount.height())));
         Ok(found)
     }
 }
@@ -137,6 +146,20 @@ mod tests {
                 ("/srv/whole", "/"),
                 ("/srv/again", "/"),
                 ("/srv/part", "/user.slice"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_container_that_is_given_the_hosts_tree_sees_it_above_its_own() {
+        check(
+            "50 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n\
+             51 31 0:38 /../../.. /host/cgroup rw - cgroup2 cgroup2 rw\n\
+             52 31 0:38 /../x /srv/part rw - cgroup2 cgroup2 rw\n",
+            &[
+                ("/host/cgroup", "/../../.."),
+                ("/sys/fs/cgroup", "/"),
+                ("/srv/part", "/../x"),
             ],
         );
     }

@@ -13,6 +13,10 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 
 use crate::host::HostRoot;
 
+/// Inode of the hierarchy's root and of no other cgroup (since Linux 5.5: `kernfs_create_root`, in
+/// fs/kernfs/dir.c).
+const ROOT_INODE: u64 = 1;
+
 /// Opens the root of the cgroup-v2 hierarchy.
 ///
 /// # Errors
@@ -22,20 +26,22 @@ pub fn open_root(host: &HostRoot) -> anyhow::Result<OwnedFd> {
     let mounts = host
         .cgroup2_mounts()
         .context("cannot read the list of mounts")?;
-    match mounts.iter().find(|mount| mount.is_whole()) {
-        Some(mount) => open_directory(&mount.path),
-        None if mounts.is_empty() => private_mount(),
-        None => bail!(
-            "only a part of the cgroup-v2 hierarchy is mounted here ({}): Telltale must see its \
-             root. In a container, mount the host's /sys/fs/cgroup and use the host's cgroup \
-             namespace",
-            mounts
-                .iter()
-                .map(|mount| mount.path.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
+    if mounts.is_empty() {
+        return private_mount();
     }
+    if let Some(mount) = mounts.iter().find(|mount| mount.is_whole()) {
+        let directory = open_directory(&mount.path)?;
+        // A namespace has a root of its own, below the real one.
+        if rustix::fs::fstat(&directory)?.st_ino == ROOT_INODE {
+            return Ok(directory);
+        }
+    }
+    let paths = mounts.iter().map(|mount| mount.path.display().to_string());
+    bail!(
+        "only a part of the cgroup-v2 hierarchy is mounted here ({}): Telltale must see its root. \
+         In a container, mount the host's /sys/fs/cgroup over the container's own",
+        paths.collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
