@@ -7,6 +7,8 @@
     reason = "tests report failure by panicking, in their helpers too"
 )]
 
+mod documents;
+
 use std::fs;
 use std::process::Command;
 
