@@ -8,6 +8,7 @@
 
 mod bench;
 mod build_ebpf;
+mod dist;
 mod evasion;
 mod fuzz;
 mod packages;
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Args),
     /// Build the kernel object from source, or prove that the committed one comes from it.
     BuildEbpf(build_ebpf::Args),
+    /// Build the packages, and what comes with them.
+    Dist(dist::Args),
     /// Try every known way out of the host, and print what Telltale said of each.
     Evasion(evasion::Args),
     /// Feed every parser of hostile bytes with changed recordings for a while.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Dist(args) => dist::run(&args),
         Command::Evasion(args) => evasion::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Run(args) => run::run(&args),

@@ -9,10 +9,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{packages, servers, shell};
+use crate::{packages, servers, shell, vm};
 
 /// The package whose tests need root.
 const ROOT_PACKAGE: &str = "monitor-tests";
+
+/// Tests of faults; the survival of kills among those of the kernel side.
+const FAULTS: [&str; 8] = [
+    "--package",
+    ROOT_PACKAGE,
+    "--test",
+    "faults",
+    "--test",
+    "bad",
+    "--test",
+    "kernel",
+];
 
 /// What was asked for.
 #[derive(clap::Args)]
@@ -30,7 +42,12 @@ enum Part {
     Kernel,
     /// As `kernel`, and of that only the tests against real Prometheus and Alertmanager servers.
     Servers,
-    /// Both.
+    /// As `kernel`, and of that only what is done to the monitor: kills, floods, churn, full disks
+    /// and maps, hostile text; prints what was measured.
+    Faults,
+    /// The Debian package on a fresh system in QEMU: installation, service, upgrade, purge.
+    Service,
+    /// All but the package.
     All,
 }
 
@@ -42,7 +59,17 @@ impl Part {
             Self::Unit => &["--workspace", "--exclude", ROOT_PACKAGE],
             Self::Kernel => &["--package", ROOT_PACKAGE],
             Self::Servers => &["--package", ROOT_PACKAGE, "--test", "servers"],
-            Self::All => &["--workspace"],
+            Self::Faults => &FAULTS,
+            Self::All | Self::Service => &["--workspace"],
+        }
+    }
+
+    /// Words for the test programs themselves.
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            // They measure: one at a time, and what they print is the result.
+            Self::Faults => &["--", "--show-output", "--test-threads=1"],
+            _ => &[],
         }
     }
 }
@@ -52,6 +79,9 @@ impl Part {
 /// # Errors
 /// When a test fails, or root is needed and cannot be had.
 pub fn run(args: &Args) -> Result<()> {
+    if args.part == Part::Service {
+        return vm::service();
+    }
     let root = shell::workspace_root()?;
     let mut test = shell::cargo();
     test.current_dir(&root)
@@ -68,6 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
         .current_dir(&root)
         .args(test.get_args())
         .arg("--no-run");
+    test.args(args.part.words());
     let build_time = timed(&mut build)?;
     let test_time = timed(&mut test)?;
     println!("xtask test: built in {build_time:.1?}, ran in {test_time:.1?}");

@@ -13,6 +13,7 @@ mod guest;
 mod initramfs;
 mod kernel;
 mod programs;
+mod service;
 mod support;
 
 use std::fs;
@@ -79,6 +80,7 @@ pub fn run(args: &VmArgs) -> Result<()> {
     let machine = Machine {
         accelerator: args.accel.clone(),
         limit_seconds: args.timeout,
+        disk: None,
     };
     let mut report = support::Report::default();
     let mut failed = Vec::new();
@@ -165,6 +167,7 @@ fn play(folder: &Path, kernel: &Kernel, payload: &Payload) -> Result<Guest> {
     let machine = Machine {
         accelerator: ACCELERATOR.to_owned(),
         limit_seconds: LIMIT_SECONDS,
+        disk: None,
     };
     let begin = Instant::now();
     let (boot, _) = boot(folder, kernel, payload, &machine)?;
@@ -176,6 +179,14 @@ fn play(folder: &Path, kernel: &Kernel, payload: &Payload) -> Result<Guest> {
         is_success: boot.is_success(),
         console: boot.console,
     })
+}
+
+/// Installs the package on a fresh system, and tries its service there.
+///
+/// # Errors
+/// When something is missing on this machine, and when a check fails.
+pub fn service() -> Result<()> {
+    service::run()
 }
 
 /// The kernels that are tested by default.

@@ -148,7 +148,10 @@ impl Suite {
 
 /// The mirror for a suite: of those that this machine uses, the one for (or not for) security
 /// updates.
-fn mirror(security: bool) -> Result<String> {
+///
+/// # Errors
+/// When this machine uses none.
+pub fn mirror(security: bool) -> Result<String> {
     let mut list = Command::new("apt-get");
     list.args([
         "indextargets",

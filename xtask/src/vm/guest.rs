@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -31,6 +31,8 @@ pub struct Machine {
     pub accelerator: String,
     /// A guest that runs longer is ended.
     pub limit_seconds: u64,
+    /// An image of a disk, which stays as it is: what the guest writes there is gone with it.
+    pub disk: Option<PathBuf>,
 }
 
 /// What came of a boot.
@@ -118,6 +120,11 @@ impl Machine {
             "none",
             "-no-reboot",
         ]);
+        if let Some(disk) = &self.disk {
+            let disk = disk.display();
+            let drive = format!("file={disk},if=virtio,format=raw,snapshot=on");
+            qemu.args(["-drive", &drive]);
+        }
         qemu.args(["-serial", "stdio", "-append", KERNEL_COMMAND_LINE]);
         qemu
     }

@@ -17,7 +17,11 @@ use crate::shell;
 const INIT: &str = include_str!("init.sh");
 
 /// What the tests need beyond what is built into the kernels; the second half is for odd ways out.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 20] = [
+    "virtio_pci",
+    "virtio_blk",
+    "crc32c_generic",
+    "ext4",
     "dummy",
     "inet_diag",
     "tcp_diag",
@@ -144,6 +148,17 @@ impl Initramfs {
         self.add(&format!("modules/{name}"), FILE_MODE, bytes);
         order.push(name.to_owned());
         Ok(())
+    }
+
+    /// Adds a file, by its path without the leading slash.
+    pub fn add_file(&mut self, path: &str, is_program: bool, content: Vec<u8>) {
+        let mode = if is_program { PROGRAM_MODE } else { FILE_MODE };
+        self.add(path, mode, content);
+    }
+
+    /// Adds a symbolic link.
+    pub fn add_link(&mut self, path: &str, to: &str) {
+        self.add(path, LINK_MODE, to.into());
     }
 
     /// Adds a file and the folders above it.
