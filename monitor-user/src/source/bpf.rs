@@ -107,6 +107,8 @@ pub struct Kernel {
     replaced: Vec<&'static str>,
     /// A program is attached as long as its link is here, or pinned.
     links: BTreeMap<&'static str, FdLink>,
+    /// By row of the books: runs that the kernel left out, at the last look.
+    skipped: BTreeMap<u32, u64>,
     pins: Option<Pins>,
     /// It was to be pinned, and cannot.
     unpinned: bool,
@@ -116,6 +118,14 @@ pub struct Kernel {
     ebpf: Ebpf,
     cgroup: OwnedFd,
 }
+
+/// Tracing programs, and their rows in the books: a run that the kernel leaves out is an operation
+/// that is lost. `send_length` is none of them: it runs at every send, and needs one per socket.
+const TRACED: [(&str, u32); 3] = [
+    ("process_fork", counter::HOOK_FORK),
+    ("process_exec", counter::HOOK_EXEC),
+    ("process_exit", counter::HOOK_EXIT),
+];
 
 impl Kernel {
     /// Loads and attaches all programs. If there are some already that an earlier monitor pinned,
@@ -156,6 +166,7 @@ impl Kernel {
             missing,
             replaced,
             links: BTreeMap::new(),
+            skipped: BTreeMap::new(),
             unpinned: options.pin.is_some() && pins.is_none(),
             pins,
             discarded: 0,
@@ -305,8 +316,8 @@ impl Kernel {
     /// # Errors
     ///
     /// If `/proc` cannot be read.
-    pub fn attached(&self, host: &HostRoot) -> anyhow::Result<(u64, u64)> {
-        let linked = links::attached_programs(host)?;
+    pub fn attached(&mut self, host: &HostRoot) -> anyhow::Result<(u64, u64)> {
+        let linked = links::programs(host)?;
         let (mut attached, mut missing) = (0, 0);
         if self.unpinned || self.pins.as_ref().is_some_and(|pins| !self.is_whole(pins)) {
             missing |= MISSING_PINS;
@@ -317,9 +328,15 @@ impl Kernel {
                 .and_then(|(name, _)| self.ebpf.program(name))
                 .and_then(|program| program.info().ok());
             let iterates = matches!(hook, Hook::Iterator(_));
+            let id = info.map(|info| info.id());
+            if let Some((_, hook)) = TRACED.iter().find(|(traced, _)| *traced == name)
+                && let Some(skipped) = id.and_then(|id| linked.skipped.get(&id))
+            {
+                self.skipped.insert(*hook, *skipped);
+            }
             if self.missing.contains(&name) {
                 missing |= 1 << place;
-            } else if info.is_some_and(|info| iterates || linked.contains(&info.id())) {
+            } else if id.is_some_and(|id| iterates || linked.attached.contains(&id)) {
                 attached |= 1 << place;
             }
         }
@@ -364,7 +381,8 @@ impl Kernel {
             .unwrap_or_default()
     }
 
-    /// The kernel's books, as a record.
+    /// The kernel's books, as a record. Runs that it left out are in them, as if the hook had seen
+    /// the operation and could not read it.
     ///
     /// # Errors
     ///
@@ -373,6 +391,14 @@ impl Kernel {
         let mut values = [0u64; monitor_common::counter::COUNTERS as usize];
         for (index, value) in (0u32..).zip(values.iter_mut()) {
             *value = self.counters.get(&index, 0)?.iter().sum();
+        }
+        for (hook, skipped) in &self.skipped {
+            for outcome in [counter::ATTEMPTED, counter::DROPPED_UNREADABLE] {
+                let index = usize::try_from(counter::index(*hook, outcome))?;
+                if let Some(value) = values.get_mut(index) {
+                    *value += skipped;
+                }
+            }
         }
         let header = monitor_common::record::Header {
             time_ns: now.0,

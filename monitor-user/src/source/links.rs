@@ -1,12 +1,13 @@
-//! Whether the kernel programs are still attached.
+//! Whether the kernel programs are still attached, and whether the kernel runs them each time.
 //!
-//! In: `/proc/self/fdinfo`, where the kernel describes each of this process's BPF links. Out: the
-//! ids of the programs that are attached. Anyone with the right to may detach a link that is not
-//! theirs; its descriptor stays open, and then names no cgroup. Reading needs no privilege.
-//! Format: kernel/bpf/syscall.c `bpf_link_show_fdinfo`, kernel/bpf/cgroup.c
-//! `bpf_cgroup_link_show_fdinfo`, since 5.8.
+//! In: `/proc/self/fdinfo`, where the kernel describes each of this process's BPF links and
+//! programs. Out: the ids of the programs that are attached, and how often each was skipped. Anyone
+//! with the right to may detach a link that is not theirs; its descriptor stays open, and then names
+//! no cgroup. Reading needs no privilege.
+//! Format: kernel/bpf/syscall.c `bpf_link_show_fdinfo` and, since 5.8, kernel/bpf/cgroup.c
+//! `bpf_cgroup_link_show_fdinfo`; `bpf_prog_show_fdinfo`, with skipped runs since 5.12.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 
@@ -15,23 +16,34 @@ use crate::host::HostRoot;
 /// Longest description of a link: a dozen short lines.
 const FDINFO_BYTES_MAX: usize = 4096;
 
-/// Ids of the programs that this process holds an intact link of.
+/// What the kernel says of this process's programs, by their ids.
+#[derive(Debug, Default)]
+pub struct Programs {
+    /// Those that it holds an intact link of.
+    pub attached: BTreeSet<u32>,
+    /// Runs that the kernel left out: a tracing program does not run while it, preempted or
+    /// interrupted, runs on the same CPU already (kernel/trace/bpf_trace.c `__bpf_trace_run`).
+    pub skipped: BTreeMap<u32, u64>,
+}
+
+/// Asks the kernel.
 ///
 /// # Errors
 ///
 /// If `/proc` cannot be read.
-pub fn attached_programs(host: &HostRoot) -> anyhow::Result<BTreeSet<u32>> {
+pub fn programs(host: &HostRoot) -> anyhow::Result<Programs> {
     let folder = host.0.join("proc/self/fdinfo");
     let entries =
         std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut programs = BTreeSet::new();
+    let mut programs = Programs::default();
     for entry in entries.flatten() {
         // A descriptor that was closed since is not there to read.
         if let Ok(text) = std::fs::read(entry.path())
             && text.len() <= FDINFO_BYTES_MAX
-            && let Some(program) = program_of_link(&String::from_utf8_lossy(&text))
         {
-            programs.insert(program);
+            let text = String::from_utf8_lossy(&text);
+            programs.attached.extend(program_of_link(&text));
+            programs.skipped.extend(skipped_runs(&text));
         }
     }
     Ok(programs)
@@ -39,18 +51,27 @@ pub fn attached_programs(host: &HostRoot) -> anyhow::Result<BTreeSet<u32>> {
 
 /// The program of a link that is still attached.
 fn program_of_link(fdinfo: &str) -> Option<u32> {
-    let field = |name: &str| {
-        let lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
-        lines
-            .filter(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim())
-            .next()
-    };
-    field("link_type")?;
-    if field("cgroup_id") == Some("0") {
+    field(fdinfo, "link_type")?;
+    if field(fdinfo, "cgroup_id") == Some("0") {
         return None; // Detached: kernel/bpf/cgroup.c `bpf_cgroup_link_release`.
     }
-    field("prog_id")?.parse().ok()
+    field(fdinfo, "prog_id")?.parse().ok()
+}
+
+/// A program, and how often the kernel skipped it.
+fn skipped_runs(fdinfo: &str) -> Option<(u32, u64)> {
+    field(fdinfo, "prog_type")?;
+    let skipped = field(fdinfo, "recursion_misses")?;
+    Some((
+        field(fdinfo, "prog_id")?.parse().ok()?,
+        skipped.parse().ok()?,
+    ))
+}
+
+fn field<'a>(fdinfo: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(key, _)| *key == name)?;
+    Some(value.trim())
 }
 
 #[cfg(test)]
@@ -85,5 +106,17 @@ mod tests {
             Some(43),
         );
         check(&format!("{head}prog_type:\t6\nprog_id:\t44\n"), None);
+    }
+
+    #[test]
+    fn skipped_runs_are_those_of_a_program() {
+        #[track_caller]
+        fn check(fdinfo: &str, expect: Option<(u32, u64)>) {
+            assert_eq!(skipped_runs(fdinfo), expect);
+        }
+        let program = "flags:\t02000002\nprog_type:\t26\nprog_jited:\t1\nprog_id:\t44\n";
+        check(&format!("{program}recursion_misses:\t3\n"), Some((44, 3)));
+        check(program, None); // Before 5.12.
+        check("link_type:\ttracing\nprog_id:\t44\n", None);
     }
 }
