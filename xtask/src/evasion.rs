@@ -37,6 +37,7 @@ After every case the kernel's books must balance.
 - DECLARED: not seen; [coverage.md](coverage.md) says so.
 - SILENT: nothing. Never enough.
 - `–`: this kernel cannot do it.
+- Where a kernel lacks the program that settles a case, DECLARED is enough: Telltale then names that gap in its metrics.
 - **Bold**: less than owed, or with a fault that is listed below the table.
 
 The column `connect` is what a tracer of the `connect` system call got in the same run on this machine's kernel: bpftrace at `tracepoint:syscalls:sys_enter_connect`.
