@@ -20,6 +20,7 @@ use crate::core::place::Place;
 use crate::core::policy::facts::{self, Known, Subject};
 use crate::core::policy::{FlowFacts, Policy};
 use crate::core::report::{Origin, ProcessView};
+use crate::sink::console;
 
 /// Events that are explained at most: a process that did more is explained by its first.
 const EXPLAINED_MAX: usize = 20;
@@ -66,6 +67,16 @@ impl Wanted {
             Wanted::Entity(id) => event["process"]["entity_id"] == **id,
             Wanted::Event(id) => event["event"]["id"] == **id,
         }
+    }
+}
+
+/// Makes all text of an event fit for a terminal: others chose it.
+pub fn clean(event: &mut Value) {
+    match event {
+        Value::String(text) => *text = console::clean(text).into_owned(),
+        Value::Array(items) => items.iter_mut().for_each(clean),
+        Value::Object(fields) => fields.values_mut().for_each(clean),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

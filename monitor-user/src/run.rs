@@ -95,7 +95,8 @@ pub fn command(cli: Cli) -> anyhow::Result<bool> {
         Command::Explain(args) => {
             let config = Config::load(args.policy.config.as_deref(), &args.policy.flags())?;
             let Judging { catalog, loaded } = Judging::load(&config)?;
-            let events = events_of(&args.events, &config)?;
+            let mut events = events_of(&args.events, &config)?;
+            events.iter_mut().for_each(explain::clean);
             let policy = Policy::new(loaded.policy);
             let explained = explain::in_words(&events, &args.wanted, &catalog, &policy);
             let nothing = || format!("{} tells nothing of it\n", args.events.display());

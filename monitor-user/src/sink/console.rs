@@ -254,7 +254,8 @@ fn time_of_day(time: BootNs, clock: &WallClock) -> String {
 }
 
 /// What a terminal would act on, as `\u{1b}`.
-fn clean(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);
     }
