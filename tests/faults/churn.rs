@@ -9,6 +9,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use monitor_tests::cgroup::Cgroup;
 use monitor_tests::event::Event;
 use monitor_tests::running::Running;
 use monitor_tests::scene::Scene;
@@ -18,7 +19,7 @@ use monitor_tests::wait;
 use crate::{check_balance, operations};
 
 /// Making all of one kind, on a busy host.
-const CHURN: Duration = Duration::from_secs(120);
+const CHURN: Duration = Duration::from_secs(300);
 
 /// Runs a script to its end.
 fn play(scene: &Scene, script: &str, args: &[&str]) -> Duration {
@@ -51,6 +52,29 @@ fn wait_for_all(telltale: &Telltale<'_>, address: &str, count: u64) -> BTreeSet<
         (told.len() as u64 >= count).then_some(told)
     });
     all.unwrap_or_else(|| panic!("{} of {count} told", told(telltale, address).len()))
+}
+
+/// Each cgroup lives for one connection; its path is told all the same.
+#[test]
+fn cgroups() {
+    const COUNT: u64 = 2_000;
+    const ADDRESS: &str = "127.77.0.61";
+    let scene = Scene::alone();
+    let cgroup = Cgroup::make(&format!("/{}", scene.ns.name()));
+    let telltale = scene.telltale().scope("all").start();
+    let folder = cgroup.procs().parent().unwrap().display().to_string();
+    let script = "for i in $(seq $2); do
+            mkdir $1/$i; echo $$ > $1/$i/cgroup.procs
+            exec 3<> /dev/udp/$3/$((10000 + i)) 3>&-
+            echo $$ > $1/cgroup.procs; rmdir $1/$i
+        done; echo $$ > $1/../cgroup.procs";
+    let took = play(&scene, script, &[&folder, &COUNT.to_string(), ADDRESS]);
+    for (port, path) in wait_for_all(&telltale, ADDRESS, COUNT) {
+        let expect = format!("/{}/{}", scene.ns.name(), port - 10_000);
+        assert_eq!(path, expect);
+    }
+    check_balance(&telltale.metrics());
+    println!("cgroups: {COUNT} made, used and removed in {took:.1?}: each told with its path");
 }
 
 /// Each network namespace lives for one connection.

@@ -13,6 +13,7 @@
 
 mod churn;
 mod log;
+mod text;
 mod web;
 
 use monitor_common::counter::HOOK_NAMES;
