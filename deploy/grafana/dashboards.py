@@ -35,10 +35,6 @@ def newly(metric, by, labels=TOOLS):
             f" or ({series} unless {series} offset $__range) > 0)")
 
 
-def increase(metric, by, labels=TOOLS):
-    return f"sum by ({by}) (increase({metric}{{{labels}}}[$__range]))"
-
-
 def variable(name, label, query, multi):
     return {
         "type": "query",
@@ -304,10 +300,10 @@ ENDPOINTS = [
           "Times that a name found no room of its own. Above 0, a tool contacts very many names.",
           f"sum(telltale_endpoint_overflow_total{{{TOOLS}}})", width=8, steps=WARN_ABOVE_0),
     Panel("table", "Endpoints by tool and verdict", "Flows in the chosen time, most first.",
-          "sort_desc(" + increase("telltale_endpoint_connections_total", "tool, endpoint, verdict")
+          "sort_desc(" + newly("telltale_endpoint_connections_total", "tool, endpoint, verdict")
           + ")", width=14),
     Panel("table", "Bytes sent by endpoint", "Payload bytes in the chosen time, most first.",
-          "sort_desc(" + increase("telltale_endpoint_transmit_bytes_total", "tool, endpoint") + ")",
+          "sort_desc(" + newly("telltale_endpoint_transmit_bytes_total", "tool, endpoint") + ")",
           unit="bytes", width=10),
     Panel("timeseries", "Connections by the vendor's jurisdiction",
           "Flows per second of tools, by the home of their vendors.",
