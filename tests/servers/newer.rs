@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use monitor_tests::running::Running;
 use monitor_tests::scene::{SERVER_V4, Scene};
@@ -99,7 +100,11 @@ fn a_collector_is_told_events_and_metrics() {
         "IsMonotonic: true",
         "Name: telltale_connection_duration_seconds",
     ] {
-        collector.wait_for_message(text);
+        // The longest pause between two tries is 15 seconds.
+        wait::until(text, Duration::from_secs(40), || {
+            assert!(collector.status().is_none(), "{}", collector.describe());
+            collector.stderr().contains(text).then_some(())
+        });
     }
     telltale.wait_for_metrics("nothing that waits", |metrics| {
         metrics.sum("telltale_sink_delivered_total", &of_events) > Some(0.0)
