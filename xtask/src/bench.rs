@@ -13,6 +13,7 @@ mod generator;
 mod kernel;
 mod line;
 mod monitor;
+mod names;
 mod programs;
 mod report;
 mod sample;
@@ -49,6 +50,8 @@ enum Part {
     Kernel,
     /// Nanoseconds of each stage for one record, and of a scrape.
     Line,
+    /// 50 000 connections that say hello, and packets, with and without a look at first bytes.
+    Names,
     /// All of them.
     All,
 }
@@ -77,11 +80,12 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let bench = Bench::build(args.rounds)?;
     let mut document = Document::open()?;
-    let parts: [(Part, &str, Measure); 4] = [
+    let parts: [(Part, &str, Measure); 5] = [
         (Part::Connects, "connects", connects::run),
         (Part::Exec, "exec", exec::run),
         (Part::Kernel, "kernel", kernel::run),
         (Part::Line, "line", line::run),
+        (Part::Names, "names", names::run),
     ];
     for (part, name, measure) in parts {
         if args.part != part && args.part != Part::All {

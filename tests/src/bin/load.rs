@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 /// Destinations that TCP connects take turns with: a closed connection holds its ports for a
 /// minute, and there are 28 000 for each destination.
 const ADDRESSES: u8 = 8;
+/// The hello of a real client, with a post-quantum key share.
+const HELLO: &[u8] = include_bytes!("../../../fuzz/corpus/tls/rustls-post-quantum");
 /// Payload of a small packet.
 const SMALL_BYTES: usize = 64;
 /// Payload of a large packet: what one packet on loopback holds, less headers.
@@ -70,6 +72,8 @@ type Operation = Box<dyn FnMut(u32) -> io::Result<()>>;
 fn prepare(kind: &str) -> io::Result<Operation> {
     match kind {
         "tcp-connect" => tcp_connect(),
+        "tls-hello" => tls_hello(),
+        "tcp-stream" => tcp_stream(),
         "udp-connect" => udp_connect(),
         "udp-sendto" => udp_sendto(),
         "packet-small" => packet(SMALL_BYTES),
@@ -92,6 +96,48 @@ fn tcp_connect() -> io::Result<Operation> {
         drop(server);
         Ok(())
     }))
+}
+
+/// A connection on which a TLS client says hello, and the server one byte.
+fn tls_hello() -> io::Result<Operation> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
+    let hello = record(HELLO);
+    let mut read = vec![0; hello.len()];
+    Ok(Box::new(move |number| {
+        let host = number.to_le_bytes()[0] % ADDRESSES + 1;
+        let mut client = TcpStream::connect((Ipv4Addr::new(198, 51, 100, host), port))?;
+        let (mut server, _) = listener.accept()?;
+        client.write_all(&hello)?;
+        server.read_exact(&mut read)?;
+        server.write_all(&[0])?;
+        client.read_exact(&mut [0])
+    }))
+}
+
+/// A packet on one connection, after its hello.
+fn tcp_stream() -> io::Result<Operation> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
+    let mut client = TcpStream::connect((Ipv4Addr::new(198, 51, 100, 1), port))?;
+    client.set_nodelay(true)?;
+    let (mut server, _) = listener.accept()?;
+    let hello = record(HELLO);
+    client.write_all(&hello)?;
+    server.read_exact(&mut vec![0; hello.len()])?;
+    server.write_all(&[0])?;
+    client.read_exact(&mut [0])?;
+    let mut buffer = [0; SMALL_BYTES];
+    Ok(Box::new(move |_| {
+        client.write_all(&buffer)?;
+        server.read_exact(&mut buffer)
+    }))
+}
+
+/// A TLS record with one handshake message.
+fn record(message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(message.len()).unwrap_or_default();
+    [&[22, 3, 1], &length.to_be_bytes()[..], message].concat()
 }
 
 /// `connect(2)` of one UDP socket, which sends nothing.

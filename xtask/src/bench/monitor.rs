@@ -2,9 +2,10 @@
 //!
 //! In: what it shall write. Out: its metrics, CPU time, memory, and the files it wrote.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -77,6 +78,15 @@ impl Monitor {
     ///
     /// If it ends instead; the text is what it said.
     pub fn start(bench: &Bench, scope: Scope, record: bool) -> Result<Monitor> {
+        Monitor::start_with(bench, scope, record, "")
+    }
+
+    /// The same with further sections of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::start`].
+    pub fn start_with(bench: &Bench, scope: Scope, record: bool, more: &str) -> Result<Monitor> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let [config, events, recording, messages] = [
             "telltale.toml",
@@ -85,7 +95,9 @@ impl Monitor {
             "messages",
         ]
         .map(|name| bench.folder.join(name));
-        fs::write(&config, CONFIG)?;
+        fs::write(&config, format!("{CONFIG}{more}"))?;
+        // Whatever the umask: the monitor refuses a configuration that others can write.
+        fs::set_permissions(&config, Permissions::from_mode(0o600))?;
         for file in [&events, &recording] {
             let _ = fs::remove_file(file); // There is none, or it is of the round before.
         }
