@@ -61,6 +61,8 @@ pub const KIND_NAME_CLAIMED: u32 = 68;
 pub const KIND_CONTAINER_TOLD: u32 = 70;
 /// [`JobTold`], written by the collector.
 pub const KIND_JOB_TOLD: u32 = 71;
+/// [`NameResolved`], written by the collector.
+pub const KIND_NAME_RESOLVED: u32 = 72;
 
 /// [`Resumed`], written by the collector.
 pub const KIND_RESUMED: u32 = 69;
@@ -404,8 +406,9 @@ pub const CLAIM_INVALID: u32 = 0x200;
 
 /// There is an Encrypted Client Hello, which may hide another name.
 pub const HELLO_ECH: u32 = 1 << 0;
-/// The client offers to speak DNS over this connection (ALPN `dot` or `doq`).
-pub const HELLO_DNS: u32 = 1 << 1;
+/// Place of the first bit of the application protocols that the client offers (ALPN), in the
+/// order in which the collector lists them.
+pub const HELLO_ALPN_SHIFT: u32 = 8;
 
 /// A flow's packets go elsewhere than its process asked: address translation, a program that
 /// rewrites addresses, or a source route.
@@ -578,6 +581,23 @@ pub struct JobTold {
 }
 
 const _: () = assert!(size_of::<JobTold>() == 40);
+
+/// An answer that systemd-resolved gave somebody: these fields, then `name_bytes` of the name that
+/// was asked, in its canonical form.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct NameResolved {
+    /// Kind [`KIND_NAME_RESOLVED`].
+    pub header: Header,
+    /// One address of the name, in network order; IPv4 as IPv4-mapped.
+    pub addr: [u8; 16],
+    /// Bytes in the tail.
+    pub name_bytes: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+const _: () = assert!(size_of::<NameResolved>() == 40);
 
 /// The kernel's counters, summed over CPUs; absolute since the programs were loaded.
 #[repr(C)]

@@ -132,6 +132,9 @@ pub struct RunArgs {
     /// Folder on a BPF file system in which the kernel side outlives this process
     #[arg(long, value_name = "DIR", value_parser = values::path)]
     pub pin: Option<PathBuf>,
+    /// Socket at which systemd-resolved tells its answers, or `off`
+    #[arg(long, value_name = "PATH|off", value_parser = resolved)]
+    pub resolved: Option<Socket>,
     /// Print no line per new process and endpoint on a terminal
     #[arg(long, short)]
     pub quiet: bool,
@@ -147,6 +150,15 @@ pub struct VerifyArgs {
     /// A hash that `telltale verify` told earlier: the log must still hold its line
     #[arg(long, value_name = "HASH")]
     pub through: Option<String>,
+}
+
+/// A socket; `None` is `off`.
+// Of a bare `Option<Option<_>>`, clap would make a flag whose value may be left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Socket(pub Option<PathBuf>);
+
+fn resolved(text: &str) -> Result<Socket, String> {
+    values::path_or_off(text).map(Socket)
 }
 
 /// Flags of `telltale uninstall`.
@@ -289,6 +301,7 @@ impl RunArgs {
             telemetry_path: self.telemetry_path.clone(),
             web_config: self.web_config.clone(),
             pin: self.pin.clone(),
+            resolved: self.resolved.clone().map(|Socket(path)| path),
             ..flags(&self.policy, &self.events)
         }
     }
@@ -382,7 +395,7 @@ mod tests {
             "telltale run --config c.toml --web.listen-address 127.0.0.1:1 \
              --web.listen-address [::1]:2 --web.telemetry-path /m --web.config.file w \
              --events - --events-scope all --events-arguments redacted \
-             --record r.ndjson --pin p --catalog dir --policy p.toml --banned a --banned b -q",
+             --record r.ndjson --pin p --resolved off --catalog dir --policy p.toml --banned a --banned b -q",
         ) else {
             panic!("not run")
         };
@@ -404,6 +417,7 @@ mod tests {
                 policy: Some(PathBuf::from("p.toml")),
                 banned: vec!["a".to_owned(), "b".to_owned()],
                 pin: Some(PathBuf::from("p")),
+                resolved: Some(None),
             }
         );
     }

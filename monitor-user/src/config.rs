@@ -58,6 +58,8 @@ pub struct Config {
     pub resolvers: Option<Vec<SocketAddr>>,
     /// Whether the first bytes of flows are read for names.
     pub sampling: Sampling,
+    /// The socket at which systemd-resolved tells its answers; `None`: it is not listened to.
+    pub resolved: Option<PathBuf>,
     /// The proxies through which AI tools must go outside.
     pub proxies: Vec<Target>,
 }
@@ -280,6 +282,8 @@ pub struct Flags {
     pub banned: Vec<String>,
     /// `--pin`.
     pub pin: Option<PathBuf>,
+    /// `--resolved`; of it `None` is `off`.
+    pub resolved: Option<Option<PathBuf>>,
 }
 
 impl Default for Config {
@@ -342,6 +346,9 @@ impl Config {
         if flags.pin.is_some() {
             self.pin.clone_from(&flags.pin);
         }
+        if let Some(resolved) = &flags.resolved {
+            self.resolved.clone_from(resolved);
+        }
         if flags.policy.is_some() {
             self.policy.clone_from(&flags.policy);
         }
@@ -363,6 +370,13 @@ impl Config {
 /// its problem with the reader.
 fn read(file: &mut Fields) -> Config {
     let (policy, banned) = file.section(&keys::POLICY, read_policy);
+    let (sampling, resolved) = file.section(&keys::NAMES, |names| {
+        let sampling = names.text(&keys::NAMES_SAMPLE);
+        (
+            sampling.unwrap_or_default(),
+            names.text(&keys::NAMES_RESOLVED).flatten(),
+        )
+    });
     Config {
         web: file.section(&keys::WEB, read_web),
         events: file.section(&keys::EVENTS, read_events),
@@ -377,9 +391,8 @@ fn read(file: &mut Fields) -> Config {
         limits: file.section(&keys::LIMITS, read_limits),
         pin: file.section(&keys::KERNEL, |kernel| kernel.text(&keys::KERNEL_PIN)),
         resolvers: file.section(&keys::RESOLVERS, read_resolvers),
-        sampling: file.section(&keys::NAMES, |names| {
-            names.text(&keys::NAMES_SAMPLE).unwrap_or_default()
-        }),
+        sampling,
+        resolved,
         proxies: file.section(&keys::PROXY, read_proxies),
     }
 }
@@ -588,6 +601,9 @@ mod tests {
             pin: None,
             resolvers: None,
             sampling: Sampling::On,
+            resolved: Some(PathBuf::from(
+                "/run/systemd/resolve/io.systemd.Resolve.Monitor",
+            )),
             proxies: Vec::new(),
         };
         assert_eq!(config, expect);
@@ -598,7 +614,7 @@ mod tests {
         policy = { file = "p.toml", banned = ["qoder-cli", "claude-code"] }
         resolvers.addresses = ["192.0.2.53"]
         kernel.pin = "/pins"
-        names.sample = "off"
+        names = { sample = "off", resolved = "off" }
         proxy.mandatory = ["proxy.example:3128"]
         [events]
         file = "-"
@@ -650,6 +666,10 @@ mod tests {
         names = 65
         alerts = 16
     "#;
+
+    fn addresses(texts: [&str; 2]) -> Vec<SocketAddr> {
+        texts.map(|text| text.parse().unwrap()).into()
+    }
 
     fn alerts_of_everything() -> Alerts {
         let receiver = |url: &str, seconds| Receiver {
@@ -705,9 +725,7 @@ mod tests {
         config.banned.clear();
         let expect = Config {
             web: Web {
-                listen_addresses: ["0.0.0.0:0", "[::1]:9100"]
-                    .map(|at| at.parse().unwrap())
-                    .into(),
+                listen_addresses: addresses(["0.0.0.0:0", "[::1]:9100"]),
                 telemetry_path: "/m".to_owned(),
                 config_file: Some(PathBuf::from("w.yml")),
             },
@@ -745,6 +763,7 @@ mod tests {
             pin: Some(PathBuf::from("/pins")),
             resolvers: Some(vec!["192.0.2.53:53".parse().unwrap()]),
             sampling: Sampling::Off,
+            resolved: None,
             proxies: vec![Target::from_text(b"proxy.example:3128").unwrap()],
         };
         assert_eq!(config, expect);
@@ -763,6 +782,7 @@ mod tests {
             policy: Some(PathBuf::from("typed")),
             banned: vec!["codex-cli".to_owned(), "qoder-cli".to_owned()],
             pin: Some(PathBuf::from("typed")),
+            resolved: Some(Some(PathBuf::from("typed"))),
         };
         let config = parse(EVERYTHING, &flags);
         assert_eq!(config.web.listen_addresses, flags.listen_addresses);
@@ -772,6 +792,7 @@ mod tests {
         assert_eq!(config.events.scope, EventsScope::Tools);
         assert_eq!(config.catalog, flags.catalog);
         assert_eq!(config.pin, flags.pin);
+        assert_eq!(Some(config.resolved.clone()), flags.resolved);
         assert_eq!(config.policy, flags.policy);
         assert_eq!(banned(&config), ["qoder-cli", "claude-code", "codex-cli"]);
     }

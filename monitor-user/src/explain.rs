@@ -228,12 +228,13 @@ fn event_in_words(event: &Value, catalog: &Catalog, policy: &Policy) -> String {
         text(&event["@timestamp"])
     );
     for name in own["name"]["candidates"].as_array().into_iter().flatten() {
+        let asker = name["asked_by_pid"].as_u64();
         out += &format!(
-            "  name {} ({}, {} s old, asked by pid {})\n",
+            "  name {} ({}, {} s old{})\n",
             text(&name["name"]),
             text(&name["source"]),
             name["age_seconds"],
-            name["asked_by_pid"],
+            asker.map_or_else(String::new, |pid| format!(", asked by pid {pid}")),
         );
     }
     out += &format!(

@@ -51,7 +51,7 @@ use crate::core::policy::Policy;
 use crate::core::policy::judgement::Judgement;
 use crate::core::report::{
     ContactsReport, Effect, FactCounts, FlowAction, FlowReport, FlowsCounted, Origin,
-    OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, SocketReport,
+    OverBudgetReport, ProcessEnded, ProcessStarted, ProcessView, ResolvedStatus, SocketReport,
 };
 use alerts::Alerts;
 use define::{Defined, Definer, Label};
@@ -229,6 +229,11 @@ impl Metrics {
         }
     }
 
+    /// Says what became of listening to systemd-resolved so far.
+    pub fn set_resolved(&self, status: &ResolvedStatus) {
+        self.names.set_resolved(status);
+    }
+
     /// Says whether a kernel program is attached to its hook.
     pub fn set_hook_attached(&self, program: &str, attached: bool) {
         self.kernel
@@ -393,8 +398,7 @@ impl Metrics {
                 if !self.traffic.enter(tool, report) {
                     self.line.limited.increment([ACTIVE_TABLE]);
                 }
-                let source = report.names.first().map_or(NONE, |name| name.source.name());
-                self.names.flow_names.increment([source]);
+                self.names.flows(tool, &report.names, 1);
             }
             FlowAction::Redirected { .. } => self.traffic.unannounced.redirected.increment([tool]),
             FlowAction::Ended(end) => {
@@ -439,7 +443,11 @@ impl Metrics {
                 self.endpoints.connected(tool, name, verdict, count);
                 self.traffic.surprise(tool, &counted.judgement, count);
             }
+            self.names
+                .flows(tool, &counted.names, delta.connects_unreported);
         }
+        self.names
+            .bytes(&counted.names, delta.bytes_sent + delta.bytes_received);
         if tool != NONE && delta.bytes_sent + delta.bytes_received > 0 {
             let (sent, received) = (delta.bytes_sent, delta.bytes_received);
             self.endpoints.moved(tool, name, sent, received);

@@ -22,6 +22,7 @@ use crate::sink::http::pages::PolicyStatus;
 use crate::source::facts::Facts;
 use crate::source::feed::{Batch, Feed};
 use crate::source::recording::{Entry, Recorder, Recording};
+use crate::source::resolved::Resolved;
 use crate::supervisor;
 
 /// How often time passes for the collector: expiry, repetition and resolution of alerts.
@@ -41,6 +42,8 @@ pub struct Line {
     /// Who answers the collector's questions about the host; nobody in a replay, whose recording
     /// holds the answers.
     pub facts: Option<Facts>,
+    /// Who hears what systemd-resolved answers; nobody in a replay, as above.
+    pub resolved: Option<Resolved>,
 }
 
 impl Line {
@@ -53,8 +56,11 @@ impl Line {
         self.apply(bytes, event, now);
     }
 
-    /// Applies answers that came late.
+    /// Applies what the host said in the meantime: systemd-resolved's answers, and answers that
+    /// came late.
     pub fn catch_up(&mut self, now: BootNs) {
+        let resolved: Vec<_> = self.resolved.iter().flat_map(Resolved::take).collect();
+        self.answers(resolved, now);
         let late = self.facts.as_mut().map(|facts| facts.late(now));
         self.answers(late.unwrap_or_default(), now);
     }
@@ -136,6 +142,9 @@ impl Line {
         self.show_sizes();
         if let Some(facts) = &mut self.facts {
             self.sinks.metrics.add_facts(&facts.take_counts());
+        }
+        if let Some(resolved) = &self.resolved {
+            self.sinks.metrics.set_resolved(&resolved.status());
         }
         self.sinks.flush();
     }

@@ -47,6 +47,7 @@ use crate::source::bpf::{OBJECT_DIGEST, Options, pins};
 use crate::source::facts::Facts;
 use crate::source::feed::Feed;
 use crate::source::recording::{Entry, Header, Recorder, Recording, is_recording};
+use crate::source::resolved::Resolved;
 use crate::{catalog_match, catalog_report};
 use crate::{doctor, explain, observed, verify};
 
@@ -503,6 +504,7 @@ async fn run(args: RunArgs) -> anyhow::Result<bool> {
         },
         recorder,
         facts: Some(facts(&host, &prepared)?),
+        resolved: resolved(&prepared.config)?,
     };
     let options = Options {
         report_all: prepared.config.events.scope == EventsScope::All,
@@ -559,6 +561,13 @@ fn facts(host: &HostRoot, prepared: &Prepared) -> anyhow::Result<Facts> {
         .map(|name| (name.clone(), Take::Value));
     let wanted = jobs.detect.then(|| known.chain(own).collect());
     Facts::start(host, wanted, prepared.catalog.switches()).context("cannot start a thread")
+}
+
+/// Who listens to systemd-resolved.
+fn resolved(config: &Config) -> anyhow::Result<Option<Resolved>> {
+    let socket = config.resolved.clone();
+    let started = socket.map(Resolved::start).transpose();
+    started.context("cannot start a thread")
 }
 
 /// The configuration with the resolvers that the host is told to ask, if it names none.
@@ -639,6 +648,7 @@ async fn replay(args: ReplayArgs) -> anyhow::Result<bool> {
         },
         recorder: None,
         facts: None,
+        resolved: None,
     };
     pipeline::replay(line, recording).await?;
     match args.metrics {

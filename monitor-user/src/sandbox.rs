@@ -25,6 +25,8 @@ pub enum Role {
     /// Looks up what only the host knows: scripts in the file systems of other processes, their
     /// environment, cgroups, containers.
     Files,
+    /// Listens to systemd-resolved.
+    Resolved,
     /// Everything else: parsers, the collector, HTTP, the receivers of alerts.
     Line,
 }
@@ -50,23 +52,28 @@ impl Role {
                 // Folders that only their owner may enter.
                 Capability::CAP_DAC_READ_SEARCH,
             ],
+            // Before systemd 256 the socket is for its owner and root alone. Without a call that
+            // opens a file, there is nothing else to do with it.
+            Role::Resolved => &[Capability::CAP_DAC_OVERRIDE],
             Role::Line => &[],
         };
         needed.iter().copied().collect()
     }
 
-    /// The system calls of the role, beside [`COMMON`].
-    fn calls(self) -> &'static [i64] {
-        match self {
-            Role::Kernel => KERNEL,
-            Role::Files => &[],
-            Role::Line => NETWORK,
-        }
+    /// The system calls of the role, beside [`BASIC`].
+    fn calls(self) -> impl Iterator<Item = i64> {
+        let calls: [&[i64]; 3] = match self {
+            Role::Kernel => [FILES, OLD_FILES, KERNEL],
+            Role::Files => [FILES, OLD_FILES, &[]],
+            Role::Line => [FILES, OLD_FILES, NETWORK],
+            Role::Resolved => [&[], &[], CONNECT],
+        };
+        calls.into_iter().flatten().copied()
     }
 }
 
-/// Memory, threads, time, files: what any thread of a Rust program needs.
-const COMMON: &[i64] = &[
+/// Memory, threads, time: what any thread of a Rust program needs.
+const BASIC: &[i64] = &[
     libc::SYS_brk,
     // To enter the same role again, as a thread that a thread of the role starts does.
     libc::SYS_capget,
@@ -77,25 +84,13 @@ const COMMON: &[i64] = &[
     libc::SYS_clone,
     libc::SYS_clone3,
     libc::SYS_close,
-    libc::SYS_copy_file_range,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    libc::SYS_faccessat,
-    libc::SYS_fadvise64,
-    libc::SYS_fallocate,
-    libc::SYS_fchmod,
     libc::SYS_fcntl,
-    libc::SYS_fdatasync,
-    libc::SYS_flock,
     libc::SYS_fstat,
-    libc::SYS_fstatfs,
-    libc::SYS_fsync,
-    libc::SYS_ftruncate,
     libc::SYS_futex,
-    libc::SYS_getcwd,
-    libc::SYS_getdents64,
     libc::SYS_getegid,
     libc::SYS_geteuid,
     libc::SYS_getgid,
@@ -106,31 +101,19 @@ const COMMON: &[i64] = &[
     libc::SYS_gettid,
     libc::SYS_gettimeofday,
     libc::SYS_getuid,
-    libc::SYS_ioctl,
-    libc::SYS_linkat,
-    libc::SYS_lseek,
     libc::SYS_madvise,
     libc::SYS_membarrier,
-    libc::SYS_mkdirat,
     libc::SYS_mmap,
     libc::SYS_mprotect,
     libc::SYS_mremap,
     libc::SYS_munmap,
     libc::SYS_nanosleep,
-    libc::SYS_newfstatat,
-    libc::SYS_openat,
-    libc::SYS_openat2,
     libc::SYS_pipe2,
     libc::SYS_ppoll,
     libc::SYS_prctl,
-    libc::SYS_pread64,
     libc::SYS_prlimit64,
-    libc::SYS_pwrite64,
     libc::SYS_read,
-    libc::SYS_readlinkat,
     libc::SYS_readv,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
     libc::SYS_restart_syscall,
     libc::SYS_rseq,
     libc::SYS_rt_sigaction,
@@ -141,38 +124,71 @@ const COMMON: &[i64] = &[
     libc::SYS_seccomp,
     libc::SYS_set_robust_list,
     libc::SYS_sigaltstack,
-    libc::SYS_statfs,
-    libc::SYS_statx,
     libc::SYS_sysinfo,
     libc::SYS_tgkill,
-    libc::SYS_umask,
     libc::SYS_uname,
-    libc::SYS_unlinkat,
-    libc::SYS_utimensat,
     libc::SYS_write,
     libc::SYS_writev,
 ];
 
-/// Calls that only older architectures have.
+/// Files.
+const FILES: &[i64] = &[
+    libc::SYS_copy_file_range,
+    libc::SYS_faccessat,
+    libc::SYS_fadvise64,
+    libc::SYS_fallocate,
+    libc::SYS_fchmod,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fstatfs,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_getcwd,
+    libc::SYS_getdents64,
+    libc::SYS_ioctl,
+    libc::SYS_linkat,
+    libc::SYS_lseek,
+    libc::SYS_mkdirat,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_readlinkat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_statfs,
+    libc::SYS_statx,
+    libc::SYS_umask,
+    libc::SYS_unlinkat,
+    libc::SYS_utimensat,
+];
+
+/// The same that only older architectures have.
 #[cfg(target_arch = "x86_64")]
-const OLD: &[i64] = &[
-    libc::SYS_access,
+const OLD_BASIC: &[i64] = &[
     libc::SYS_arch_prctl,
     libc::SYS_dup2,
     libc::SYS_epoll_wait,
+    libc::SYS_pipe,
+    libc::SYS_poll,
+    libc::SYS_time,
+];
+#[cfg(target_arch = "x86_64")]
+const OLD_FILES: &[i64] = &[
+    libc::SYS_access,
     libc::SYS_lstat,
     libc::SYS_mkdir,
     libc::SYS_open,
-    libc::SYS_pipe,
-    libc::SYS_poll,
     libc::SYS_readlink,
     libc::SYS_rename,
     libc::SYS_stat,
-    libc::SYS_time,
     libc::SYS_unlink,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const OLD: &[i64] = &[];
+const OLD_BASIC: &[i64] = &[];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_FILES: &[i64] = &[];
 
 /// HTTP, both ways.
 const NETWORK: &[i64] = &[
@@ -203,6 +219,14 @@ const NETWORK: &[i64] = &[
     libc::SYS_shutdown,
     libc::SYS_socket,
     libc::SYS_socketpair,
+];
+
+/// One connection to a socket of this host.
+const CONNECT: &[i64] = &[
+    libc::SYS_connect,
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+    libc::SYS_socket,
 ];
 
 /// The canary's sockets, and waking the line. `bpf` itself is in [`BPF_COMMANDS`].
@@ -250,9 +274,8 @@ fn drop_capabilities(role: Role) -> Result<(), caps::errors::CapsError> {
 }
 
 fn filter(role: Role) -> anyhow::Result<BpfProgram> {
-    let calls = COMMON.iter().chain(OLD).chain(role.calls());
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        calls.map(|call| (*call, Vec::new())).collect();
+    let calls = BASIC.iter().chain(OLD_BASIC).copied().chain(role.calls());
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.map(|call| (call, Vec::new())).collect();
     if role == Role::Kernel {
         let commands = BPF_COMMANDS.map(|command| {
             let is = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command)?;
@@ -340,11 +363,43 @@ mod tests {
             libc::SYS_keyctl,
             libc::SYS_bpf,
         ];
-        for role in [Role::Line, Role::Files, Role::Kernel] {
-            let all = [COMMON, OLD, role.calls()].concat();
+        for role in [Role::Line, Role::Files, Role::Kernel, Role::Resolved] {
+            let all: Vec<i64> = BASIC.iter().chain(OLD_BASIC).copied().collect();
+            let all: Vec<i64> = all.into_iter().chain(role.calls()).collect();
             let found: Vec<_> = forbidden.iter().filter(|call| all.contains(call)).collect();
             assert!(found.is_empty(), "{role:?}: {found:?}");
         }
+    }
+
+    /// It keeps a capability to connect to a socket that is not its own.
+    #[test]
+    fn who_listens_to_the_resolver_may_connect_and_open_no_file() {
+        use std::io::{Read, Write};
+        use std::os::unix::net::{UnixListener, UnixStream};
+
+        let folder = tempfile::tempdir().unwrap();
+        let (path, file) = (folder.path().join("socket"), folder.path().join("file"));
+        let server = UnixListener::bind(&path).unwrap();
+        let tried = thread::spawn(move || {
+            enter(Role::Resolved).unwrap();
+            enter(Role::Resolved).unwrap();
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream.write_all(b"?").unwrap();
+            let mut answer = [0];
+            stream.read_exact(&mut answer).unwrap();
+            let kind = |tried: std::io::Result<()>| tried.map_err(|error| error.kind());
+            let refused = [
+                kind(fs::read("/proc/self/status").map(drop)),
+                kind(fs::write(file, "x")),
+                kind(fs::remove_file("/nonexistent")),
+                kind(Command::new("true").status().map(drop)),
+            ];
+            (answer, refused)
+        });
+        let (mut client, _) = server.accept().unwrap();
+        client.write_all(b"!").unwrap();
+        let refused = Err(ErrorKind::PermissionDenied);
+        assert_eq!(tried.join().unwrap(), ([b'!'], [refused; 4]));
     }
 
     #[test]
@@ -356,7 +411,7 @@ mod tests {
                 aya::programs::loaded_programs().next().map(|it| it.is_ok())
             })
         };
-        for role in [Role::Line, Role::Files, Role::Kernel] {
+        for role in [Role::Line, Role::Files, Role::Kernel, Role::Resolved] {
             assert_ne!(programs(role).join().unwrap(), Some(true), "{role:?}");
         }
         assert!(!BPF_COMMANDS.contains(&0), "BPF_MAP_CREATE");

@@ -3,6 +3,7 @@
 //! In: kernel rings and maps, or a file. Out: raw records, each with the time it is applied at.
 //! [`live`] joins the kernel's side: [`bpf`] loads and attaches, [`order`] merges the rings,
 //! [`drain`] reads the flow map; [`btf`] and [`offsets`] tell the programs this kernel's layout.
+//! [`facts`] and [`resolved`] hear from the host what no kernel record holds.
 //! [`bpf::pins`] and [`bpf::handover`] are what outlives the monitor.
 
 pub mod arguments;
@@ -19,4 +20,5 @@ pub mod live;
 pub mod offsets;
 pub mod order;
 pub mod recording;
+pub mod resolved;
 pub mod scripts;

@@ -14,8 +14,8 @@ use monitor_common::counter::{self, COUNTERS};
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey, Remote};
 use monitor_common::record::{
     self, CgroupHead, ContainerTold, DnsHead, FlowCounted, FlowEnded, FlowJoined, FlowOpened,
-    FlowRedirected, Header, JobTold, KernelCounters, NameClaimed, OverBudget, ProcessExecuted,
-    ProcessExited, ProcessForked, SampleHead, SelfChecked, SocketOpened,
+    FlowRedirected, Header, JobTold, KernelCounters, NameClaimed, NameResolved, OverBudget,
+    ProcessExecuted, ProcessExited, ProcessForked, SampleHead, SelfChecked, SocketOpened,
 };
 use telltale::core::event::{BootNs, DecodeError, Event, Hook, Outcome, Protocol};
 use zerocopy::IntoBytes;
@@ -104,6 +104,7 @@ fn records() -> Vec<(u32, Vec<u8>)> {
         (record::KIND_CGROUP_MADE, cgroup_made()),
         (record::KIND_CONTAINER_TOLD, container_told()),
         (record::KIND_JOB_TOLD, job_told()),
+        (record::KIND_NAME_RESOLVED, name_resolved()),
     ]
 }
 
@@ -138,6 +139,17 @@ fn job_told() -> Vec<u8> {
         ..JobTold::default()
     };
     [head.as_bytes(), facts].concat()
+}
+
+fn name_resolved() -> Vec<u8> {
+    let name = b"api.example";
+    let head = NameResolved {
+        header: header::<NameResolved>(record::KIND_NAME_RESOLVED, name.len()),
+        addr: [7; 16],
+        name_bytes: u16::try_from(name.len()).unwrap(),
+        ..NameResolved::default()
+    };
+    [head.as_bytes(), name].concat()
 }
 
 fn forked() -> ProcessForked {
@@ -219,6 +231,7 @@ fn sizes_are_those_of_version_5() {
         (size_of::<DnsHead>(), 72),
         (size_of::<SampleHead>(), 80),
         (size_of::<NameClaimed>(), 80),
+        (size_of::<NameResolved>(), 40),
         (size_of::<FlowRedirected>(), 88),
         (size_of::<SocketOpened>(), 48),
         (size_of::<OverBudget>(), 40),
@@ -273,6 +286,7 @@ fn every_kind_decodes_to_its_event() {
         "cgroup_made",
         "container_told",
         "job_told",
+        "name_resolved",
     ];
     assert_eq!(kinds, expect);
     assert!(

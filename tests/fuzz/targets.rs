@@ -8,6 +8,7 @@ use telltale::core::wire::dns_stream::DnsStream;
 use telltale::core::wire::found::{Found, Incomplete};
 use telltale::core::wire::opening::{TUNNELS_MAX, TcpOpening};
 use telltale::core::wire::quic::QuicOpening;
+use telltale::core::wire::resolved::{self, Message};
 use telltale::core::wire::tls::ClientHello;
 use telltale::core::wire::{Host, HostName, NameInvalid, Target};
 
@@ -17,7 +18,7 @@ use crate::seal::seal_initial;
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// Every parser.
-pub const TARGETS: [FuzzTarget; 8] = [
+pub const TARGETS: [FuzzTarget; 9] = [
     ("dns", dns),
     ("dns_stream", dns_stream),
     ("tls", tls),
@@ -26,6 +27,7 @@ pub const TARGETS: [FuzzTarget; 8] = [
     ("segments", segments),
     ("quic", quic),
     ("quic_frames", quic_frames),
+    ("resolved", resolved),
 ];
 
 /// A DNS message.
@@ -131,6 +133,17 @@ pub fn quic_frames(bytes: &[u8]) {
     let mut found: Vec<_> = found.collect();
     found.extend(opening.close(Incomplete::Ended));
     check_found(&found);
+}
+
+/// A message of systemd-resolved.
+pub fn resolved(bytes: &[u8]) {
+    if let Ok(Message::Answer(pairs)) = resolved::parse(bytes) {
+        assert!(pairs.len() <= resolved::QUESTIONS_MAX * ANSWERS_MAX);
+        for (name, ip) in &pairs {
+            check_name(name);
+            assert_eq!(*ip, ip.to_canonical());
+        }
+    }
 }
 
 /// How to cut a stream into segments.

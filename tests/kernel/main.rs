@@ -26,5 +26,6 @@ mod reload;
 mod replaced;
 mod scope;
 mod short_lived;
+mod spoofed;
 mod survival;
 mod transport;

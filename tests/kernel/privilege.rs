@@ -10,13 +10,18 @@ use monitor_tests::telltale::telltale;
 
 /// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE.
 const FILES: u64 = 1 << 2 | 1 << 19;
+/// CAP_DAC_OVERRIDE.
+const RESOLVED: u64 = 1 << 1;
 /// CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF.
 const KERNEL: u64 = 1 << 2 | 1 << 12 | 1 << 38 | 1 << 39;
 
 #[test]
 fn each_thread_keeps_what_it_needs_and_nothing_else() {
     let scene = Scene::new();
-    let monitor = scene.telltale().start();
+    let monitor = scene
+        .telltale()
+        .args(&["--resolved", "/nonexistent"])
+        .start();
     let pid = monitor.process.pid();
     let _ = monitor.metrics(); // A worker that answers is one that has started.
     let mut seen = Vec::new();
@@ -32,6 +37,7 @@ fn each_thread_keeps_what_it_needs_and_nothing_else() {
         let most = match name.as_str() {
             "kernel" => KERNEL,
             "scripts" | "places" | "jobs" => FILES,
+            "resolved" => RESOLVED,
             _ => 0,
         };
         for set in ["CapEff:", "CapPrm:"] {
@@ -45,7 +51,9 @@ fn each_thread_keeps_what_it_needs_and_nothing_else() {
         assert_eq!(field("NoNewPrivs:"), "1", "{status}");
         seen.push(name);
     }
-    for name in ["telltale", "line", "kernel", "scripts", "places", "jobs"] {
+    for name in [
+        "telltale", "line", "kernel", "scripts", "places", "jobs", "resolved",
+    ] {
         assert!(seen.iter().any(|it| it == name), "no {name} in {seen:?}");
     }
     let doctor = telltale(scene.dir(), &["doctor"]);

@@ -2,6 +2,8 @@
 //!
 //! In: TLS, QUIC and HTTP clients that are given the address. Out: the name in their first bytes.
 
+use std::path::Path;
+
 use monitor_tests::scene::Scene;
 
 use crate::stage::Stage;
@@ -72,6 +74,73 @@ fn quic_clients_name_their_server() {
             &named(NAME, "quic-sni"),
         );
     }
+}
+
+/// QUIC 2 (RFC 9369), which no Rust client speaks.
+#[test]
+fn a_client_of_quic_2_names_its_server() {
+    const SERVER: &str = "203.0.113.28";
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: `cargo xtask test` makes it",
+        python.display()
+    );
+    let scene = Scene::new();
+    let stage = Stage::new(&scene, SERVER);
+    let client = format!(
+        "import asyncio\n\
+         from aioquic.asyncio import connect\n\
+         from aioquic.quic.configuration import QuicConfiguration\n\
+         from aioquic.quic.packet import QuicProtocolVersion\n\
+         two = QuicProtocolVersion.VERSION_2\n\
+         it = QuicConfiguration(alpn_protocols=['h3'], server_name='{NAME}', idle_timeout=1,\n\
+             original_version=two, supported_versions=[two])\n\
+         async def run():\n\
+         \x20   async with connect('{SERVER}', 443, configuration=it): pass\n\
+         try: asyncio.run(run())\n\
+         except ConnectionError: pass\n"
+    );
+    let python = python.display().to_string();
+    let expect = [
+        ("destination.domain", NAME),
+        ("telltale.name.source", "quic-sni"),
+        ("network.transport", "udp"),
+        ("tls.client.server_name", NAME),
+        ("telltale.hello.alpn", r#"["h3"]"#),
+    ];
+    stage.check(&[&python, "-c", &client], &expect);
+}
+
+/// The connection is reset in the middle of a hello.
+#[test]
+fn a_hello_that_breaks_off_names_nobody() {
+    const SERVER: &str = "203.0.113.29";
+    let scene = Scene::new();
+    let stage = Stage::new(&scene, SERVER);
+    let python = format!(
+        "import socket, struct\n\
+         sock = socket.create_connection(('{SERVER}', 443))\n\
+         sock.send(bytes([22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]) + bytes(100))\n\
+         linger = struct.pack('ii', 1, 0)\n\
+         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)\n\
+         sock.close()"
+    );
+    let nobody = [
+        ("destination.domain", "null"),
+        ("tls.client.server_name", "null"),
+    ];
+    stage.check(&["python3", "-c", &python], &nobody);
+    stage
+        .telltale
+        .wait_for_metrics("an incomplete hello", |metrics| {
+            metrics
+                .sum(
+                    "telltale_name_claims_total",
+                    &[("protocol", "tls"), ("outcome", "incomplete")],
+                )
+                .is_some_and(|count| count >= 1.0)
+        });
 }
 
 #[test]

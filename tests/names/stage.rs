@@ -12,7 +12,7 @@ use monitor_tests::event::Event;
 use monitor_tests::running::Running;
 use monitor_tests::scene::Scene;
 use monitor_tests::tcp::{TcpServer, udp_sink};
-use monitor_tests::telltale::Telltale;
+use monitor_tests::telltale::{Options, Telltale};
 use monitor_tests::{binary, wait};
 
 /// A client's whole life: it gets no answer that it could use, and gives up by itself.
@@ -32,9 +32,18 @@ impl<'a> Stage<'a> {
     /// Servers at ports 80 and 443 of an address, which no other test has: what is resolved in one
     /// scene is known on the whole host. And a monitor.
     pub fn new(scene: &'a Scene, server: &'a str) -> Stage<'a> {
+        Stage::with(scene, server, |options| options)
+    }
+
+    /// The same with a monitor that is told more.
+    pub fn with(
+        scene: &'a Scene,
+        server: &'a str,
+        more: impl FnOnce(Options<'a>) -> Options<'a>,
+    ) -> Stage<'a> {
         let servers = [80, 443].map(|port| scene.serve(&format!("{server}:{port}")));
         Stage {
-            telltale: scene.telltale().scope("all").start(),
+            telltale: more(scene.telltale().scope("all")).start(),
             scene,
             server,
             started: Cell::new(0),

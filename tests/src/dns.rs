@@ -5,7 +5,7 @@
 //! Deliberately written without the library that the product parses DNS with, so that the two
 //! cannot share a misunderstanding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +48,7 @@ struct Zone {
     aliases: BTreeMap<String, String>,
     asked: Vec<String>,
     truncates: bool,
+    silent: BTreeSet<String>,
 }
 
 /// How a query came.
@@ -119,6 +120,19 @@ impl DnsServer {
     /// If the server has.
     pub fn truncate(&self) {
         self.zone.lock().expect("zone").truncates = true;
+    }
+
+    /// From now on questions about `name` stay without an answer.
+    ///
+    /// # Panics
+    ///
+    /// If the server has.
+    pub fn silence(&self, name: &str) {
+        self.zone
+            .lock()
+            .expect("zone")
+            .silent
+            .insert(name.to_owned());
     }
 
     /// The names asked for so far, one entry per query.
@@ -193,6 +207,9 @@ impl Zone {
         let question = query.get(HEADER..end + 4)?;
         let kind = u16::from_be_bytes([*query.get(end)?, *query.get(end + 1)?]);
         self.asked.push(name.clone());
+        if self.silent.contains(&name) {
+            return None;
+        }
         let (mut records, known) = self.records(&name, kind);
         let rcode = if known { 0 } else { RCODE_NO_SUCH_NAME };
         let truncated = match over {

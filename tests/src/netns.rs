@@ -67,6 +67,20 @@ impl NetNs {
         ns
     }
 
+    /// Adds a network device beside loopback, with an address such as `198.51.100.1/24`.
+    ///
+    /// # Panics
+    ///
+    /// If `ip` fails.
+    pub fn add_link(&self, address: &str) {
+        let pair = ["type", "veth", "peer", "name", "veth1"];
+        self.ip(&[&["link", "add", "veth0"][..], &pair].concat());
+        for device in ["veth0", "veth1"] {
+            self.ip(&["link", "set", device, "up"]);
+        }
+        self.ip(&["addr", "add", address, "dev", "veth0"]);
+    }
+
     /// Name, as `ip netns` knows it.
     #[must_use]
     pub fn name(&self) -> &str {

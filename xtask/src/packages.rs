@@ -31,14 +31,20 @@ const NEEDED: &[(&str, &str)] = &[
     ("rsyslogd", "rsyslog"),
     ("podman", "podman"),
     ("runc", "runc"),
+    ("systemctl", "systemd"),
 ];
+
+/// A systemd-resolved for the tests. Installed, it would become the resolver of this machine.
+const RESOLVED_PACKAGES: [&str; 3] = ["systemd-resolved", "libnss-resolve", "libsystemd-shared"];
 
 /// What Debian asks whether a package may start its services.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// What the tests use of the Python package index: the reference parser of OpenMetrics, and
-/// Grafana's own types. (The number before the `!` is the latter's epoch: its build time.)
-const PYTHON_PACKAGES: [&str; 2] = [
+/// What the tests use of the Python package index: a client of QUIC 2, the reference parser of
+/// OpenMetrics, and Grafana's own types. (The number before the `!` is the latter's epoch: its
+/// build time.)
+const PYTHON_PACKAGES: [&str; 3] = [
+    "aioquic==1.7.2",
     "prometheus-client==0.26.0",
     "grafana-foundation-sdk==1769699379!11.6.0",
 ];
@@ -61,6 +67,47 @@ pub fn install_python(root: &Path) -> Result<()> {
     pip.args(["-m", "pip", "install", "-q", "--disable-pip-version-check"]);
     shell::run(pip.args(PYTHON_PACKAGES))?;
     fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
+}
+
+/// Unpacks systemd-resolved and what it needs into `target/systemd-resolved`.
+///
+/// # Errors
+/// When the packages cannot be had; the text is apt's.
+pub fn unpack_resolved(root: &Path) -> Result<()> {
+    let folder = root.join("target/systemd-resolved");
+    if folder.join("lib/systemd/systemd-resolved").exists() {
+        return Ok(());
+    }
+    let list = RESOLVED_PACKAGES.join(" ");
+    if shell::find_on_path("apt-get").is_none() {
+        let folder = folder.display();
+        bail!("the tests need a systemd-resolved in {folder}; unpack what Debian calls: {list}");
+    }
+    println!("xtask: unpacking {list} into {}", folder.display());
+    let archives = root.join("target/systemd-resolved.part");
+    for folder in [&folder, &archives] {
+        if folder.exists() {
+            fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+    }
+    fs::create_dir_all(&archives).with_context(|| archives.display().to_string())?;
+    let mut download = Command::new("apt-get");
+    // apt's own user may not enter this folder.
+    download.args(["-qq", "-o", "APT::Sandbox::User=", "download"]);
+    let download = download.args(RESOLVED_PACKAGES).current_dir(&archives);
+    if shell::run(download).is_err() {
+        apt(&["update"])?;
+        shell::run(download)?;
+    }
+    let unpacked = archives.join("root");
+    let downloaded: Vec<_> = fs::read_dir(&archives)?.collect::<Result<_, _>>()?;
+    for archive in downloaded {
+        let mut unpack = Command::new("dpkg-deb");
+        shell::run(unpack.arg("-x").arg(archive.path()).arg(&unpacked))?;
+    }
+    // Only whole: what is there is not unpacked again.
+    fs::rename(&unpacked, &folder).with_context(|| folder.display().to_string())?;
+    fs::remove_dir_all(&archives).with_context(|| archives.display().to_string())
 }
 
 /// Whether Python can make environments; Debian has that in a package of its own.

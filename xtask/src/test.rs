@@ -91,6 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
         packages::install_missing()?;
         packages::install_python(&root)?;
         servers::install(&root)?;
+        packages::unpack_resolved(&root)?;
         become_root(&mut test)?;
     }
     let mut build = shell::cargo();

@@ -866,6 +866,20 @@ pub const NAMES_SAMPLE: Key<Text<Sampling>> = Key {
               HTTP, proxies); nothing else of them is kept. `off` leaves DNS alone to name flows.",
 };
 
+/// `names.resolved`.
+pub const NAMES_RESOLVED: Key<Text<Option<PathBuf>>> = Key {
+    section: &NAMES,
+    name: "resolved",
+    shape: Text {
+        of: "path of a socket, or `off`",
+        default: Absent::Default(values::RESOLVED_SOCKET),
+        example: "",
+        parse: values::path_or_off,
+    },
+    meaning: "Where systemd-resolved tells the answers that it gives (docs/names.md). Before \
+              systemd 256 it tells root alone, and the packaged service goes by a relay.",
+};
+
 /// `proxy.mandatory`.
 pub const PROXY_MANDATORY: Key<List<Target>> = Key {
     section: &PROXY,
@@ -1047,6 +1061,7 @@ pub fn rows() -> Vec<Row> {
         KERNEL_PIN.text_row(),
         RESOLVERS_ADDRESSES.list_row(),
         NAMES_SAMPLE.text_row(),
+        NAMES_RESOLVED.text_row(),
         PROXY_MANDATORY.list_row(),
     ]
 }

@@ -21,6 +21,9 @@ const DNS_PORT: u16 = 53;
 /// Longest tool identifier.
 const TOOL_ID_BYTES_MAX: usize = 64;
 
+/// Where systemd-resolved tells its answers (src/resolve/resolved-varlink.c).
+pub const RESOLVED_SOCKET: &str = "/run/systemd/resolve/io.systemd.Resolve.Monitor";
+
 /// Where the packaged service keeps the kernel side.
 pub const PIN_FOLDER: &str = "/sys/fs/bpf/telltale";
 
@@ -370,6 +373,18 @@ pub fn sampling(text: &str) -> Result<Sampling, String> {
         "on" => Ok(Sampling::On),
         "off" => Ok(Sampling::Off),
         _ => Err("neither; write \"on\" or \"off\"".to_owned()),
+    }
+}
+
+/// A path, or `off`.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn path_or_off(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "off" => Ok(None),
+        path => self::path(path).map(Some),
     }
 }
 

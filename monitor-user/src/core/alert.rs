@@ -822,6 +822,7 @@ mod tests {
             names: vec![own("evil.test")],
             via: vec![],
             target: None,
+            hello: None,
             first: true,
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use monitor_common::record::{
     self, CLAIM_CONTRADICTED, CLAIM_EVICTED, CLAIM_INCOMPLETE, CLAIM_INVALID, CLAIM_NAMED,
-    CLAIM_NOT_RECOGNISED, CLAIM_UNNAMED, HELLO_DNS, HELLO_ECH, Header, KIND_NAME_CLAIMED,
+    CLAIM_NOT_RECOGNISED, CLAIM_UNNAMED, HELLO_ALPN_SHIFT, HELLO_ECH, Header, KIND_NAME_CLAIMED,
     PROTOCOL_HTTP, PROTOCOL_HTTP_CONNECT, PROTOCOL_HTTP_FORWARD, PROTOCOL_QUIC, PROTOCOL_SOCKS,
     PROTOCOL_TLS, PROTOCOL_UNKNOWN, SampleHead,
 };
@@ -48,8 +48,8 @@ pub struct Named {
     pub port: Option<u16>,
     /// There is an Encrypted Client Hello, which may hide another name.
     pub ech: bool,
-    /// It offers to speak DNS over this connection.
-    pub dns: bool,
+    /// The application protocols that it offers, each once, in the order of [`Alpn::ALL`].
+    pub alpn: Vec<Alpn>,
 }
 
 impl Named {
@@ -188,12 +188,17 @@ fn of_hello(by: By, hello: &ClientHello) -> Claim {
             host: Host::Name(name.clone()),
             port: None,
             ech: hello.ech,
-            dns: hello
-                .alpn
-                .iter()
-                .any(|alpn| matches!(alpn, Alpn::DnsOverTls | Alpn::DnsOverQuic)),
+            alpn: offered(|alpn| hello.alpn.contains(alpn)),
         }),
     }
+}
+
+fn offered(is_offered: impl Fn(&Alpn) -> bool) -> Vec<Alpn> {
+    Alpn::ALL.into_iter().filter(is_offered).collect()
+}
+
+fn alpn_bit(alpn: &Alpn) -> u32 {
+    1 << (HELLO_ALPN_SHIFT + place(&Alpn::ALL, alpn))
 }
 
 fn of_target(by: By, target: &Result<Target, NameInvalid>) -> Claim {
@@ -204,7 +209,7 @@ fn of_target(by: By, target: &Result<Target, NameInvalid>) -> Claim {
             host: host.clone(),
             port: *port,
             ech: false,
-            dns: false,
+            alpn: Vec::new(),
         }),
     }
 }
@@ -225,7 +230,11 @@ pub fn encode(head: &SampleHead, claim: &Claim) -> Vec<u8> {
             name = named.text();
             raw.port = named.port.unwrap_or_default();
             raw.flags = if named.ech { HELLO_ECH } else { 0 };
-            raw.flags |= if named.dns { HELLO_DNS } else { 0 };
+            raw.flags |= named
+                .alpn
+                .iter()
+                .map(alpn_bit)
+                .fold(0, |bits, bit| bits | bit);
             (named.by.number(), CLAIM_NAMED)
         }
         Claim::Unnamed(by) => (by.number(), CLAIM_UNNAMED),
@@ -266,7 +275,7 @@ pub fn decode(raw: &record::NameClaimed, name: &[u8]) -> Result<Claim, (&'static
             host: host(name).ok_or_else(|| ("name of length", u32::from(raw.name_bytes)))?,
             port: (raw.port != 0).then_some(raw.port),
             ech: raw.flags & HELLO_ECH != 0,
-            dns: raw.flags & HELLO_DNS != 0,
+            alpn: offered(|alpn| raw.flags & alpn_bit(alpn) != 0),
         }),
         CLAIM_UNNAMED => Claim::Unnamed(by),
         CLAIM_NOT_RECOGNISED => Claim::NotRecognised,
@@ -317,7 +326,7 @@ mod tests {
                 host: Host::from_text(host.as_bytes()).unwrap(),
                 port: Some(443),
                 ech: true,
-                dns: false,
+                alpn: vec![Alpn::Http2, Alpn::Other],
             }));
         }
         for (_, by) in PROTOCOLS {

@@ -208,6 +208,7 @@ impl Collector {
             Event::OverBudget(event) => self.over_budget(&event, now),
             Event::DnsMessage(event) => self.dns_message(&event, now),
             Event::NameClaimed(event) => self.name_claimed(*event, now),
+            Event::NameResolved(event) => self.name_resolved(&event),
             Event::KernelCounters(event) => self.books(event, now),
             Event::SelfChecked(event) => self.self_checked(*event, now),
             Event::Resumed(event) => self.resumed(&event, now),
@@ -710,6 +711,7 @@ impl Collector {
             names: flow.names,
             via: flow.via,
             target: flow.target,
+            hello: flow.hello,
             judgement: flow.judgement,
             first: flow.first,
         }))

@@ -4,6 +4,7 @@
 //! [`DecodeError`] that is counted and never stops the line.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use monitor_common::counter;
 use monitor_common::flow::{FlowCounters, ProcessKey, Remote};
@@ -12,6 +13,7 @@ use monitor_common::record::{self, Header};
 use zerocopy::FromBytes;
 
 use super::claim::{self, Claim};
+use super::wire::HostName;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`: the one clock of the core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +119,8 @@ pub enum Event {
     DnsMessage(Box<DnsMessage>),
     /// A client said whom it speaks to.
     NameClaimed(Box<NameClaimed>),
+    /// systemd-resolved told somebody an address.
+    NameResolved(NameResolved),
     /// Flows that the kernel counted without a record each.
     FlowCounted(FlowCounted),
     /// The kernel's books.
@@ -464,6 +468,17 @@ pub struct NameClaimed {
     pub claim: Claim,
 }
 
+/// See [`record::NameResolved`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct NameResolved {
+    /// When it was told to somebody.
+    pub time: BootNs,
+    /// The name that was asked, in its canonical form.
+    pub name: Arc<str>,
+    /// One of its addresses.
+    pub ip: IpAddr,
+}
+
 /// Direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -611,6 +626,7 @@ impl Event {
             record::KIND_CGROUP_MADE => decode_cgroup(time, bytes),
             record::KIND_CONTAINER_TOLD => decode_container(time, bytes),
             record::KIND_JOB_TOLD => decode_job(time, bytes),
+            record::KIND_NAME_RESOLVED => decode_resolved(time, bytes),
             other => Err(DecodeError::UnknownKind(other)),
         }
     }
@@ -630,6 +646,7 @@ impl Event {
             Event::FlowJoined(event) => event.time,
             Event::DnsMessage(event) => event.time,
             Event::NameClaimed(event) => event.time,
+            Event::NameResolved(event) => event.time,
             Event::FlowCounted(event) => event.time,
             Event::KernelCounters(event) => event.time,
             Event::SelfChecked(event) => event.time,
@@ -655,6 +672,7 @@ impl Event {
             Event::FlowJoined(_) => "flow_joined",
             Event::DnsMessage(_) => "dns_message",
             Event::NameClaimed(_) => "name_claimed",
+            Event::NameResolved(_) => "name_resolved",
             Event::FlowCounted(_) => "flow_counted",
             Event::KernelCounters(_) => "kernel_counters",
             Event::SelfChecked(_) => "self_checked",
@@ -977,6 +995,22 @@ fn decode_claim(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     })))
 }
 
+fn decode_resolved(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let kind = record::KIND_NAME_RESOLVED;
+    let (raw, tail) = prefix::<record::NameResolved>(kind, bytes)?;
+    let [name] = parts(kind, tail, [raw.name_bytes])?;
+    let name = HostName::from_text(name).map_err(|_| DecodeError::UnknownValue {
+        kind,
+        field: "name",
+        value: 0,
+    })?;
+    Ok(Event::NameResolved(NameResolved {
+        time,
+        name: name.into(),
+        ip: IpAddr::from(raw.addr).to_canonical(),
+    }))
+}
+
 fn decode_counted(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     let (raw, _) = prefix::<record::FlowCounted>(record::KIND_FLOW_COUNTED, bytes)?;
     let (process, remote) = (raw.flow.process, raw.flow.remote.into());
@@ -1163,7 +1197,7 @@ mod tests {
     #[test]
     fn no_prefix_of_a_record_panics() {
         let full = executed(b"node\0bin\0", b"node\0x\0", 0);
-        for kind in 0..70u32 {
+        for kind in 0..80u32 {
             for len in 0..full.len() {
                 let mut bytes = full[..len].to_vec();
                 if len >= 12 {

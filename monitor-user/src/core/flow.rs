@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::event::{BootNs, Endpoint, SocketCookie};
 use super::names::NameEvidence;
 use super::policy::judgement::Judgement;
-use super::report::{Limit, ProcessView, ProxyTarget};
+use super::report::{Hello, Limit, ProcessView, ProxyTarget};
 
 /// Names kept of a flow's remote. Object stores have one per bucket, and whoever controls a zone
 /// can add any number: more than a few explain nothing, and each open flow holds them.
@@ -37,6 +37,8 @@ pub struct JudgedFlow {
     pub via: Vec<Arc<ProcessView>>,
     /// Whom the client asks a proxy for, which the remote then is.
     pub target: Option<ProxyTarget>,
+    /// What the client says in its TLS or QUIC hello.
+    pub hello: Option<Arc<Hello>>,
     /// What the policy says.
     pub judgement: Judgement,
     /// First time this image goes to this remote.
@@ -120,6 +122,15 @@ impl FlowTable {
         (open.flow.remote == *remote).then_some(&open.flow)
     }
 
+    /// The client of an open flow said hello.
+    pub fn said(&mut self, cookie: SocketCookie, remote: &Endpoint, hello: Arc<Hello>) {
+        if let Some(open) = self.open.get_mut(&cookie)
+            && open.flow.remote == *remote
+        {
+            open.flow.hello = Some(hello);
+        }
+    }
+
     /// All open flows.
     pub fn iter(&self) -> impl Iterator<Item = &JudgedFlow> {
         self.open.values().map(|open| &open.flow)
@@ -145,6 +156,7 @@ mod tests {
             names: vec![own("api.test")],
             via: vec![],
             target: None,
+            hello: None,
             judgement: judged(Verdict::Expected),
             first: true,
         }

@@ -264,7 +264,8 @@ impl NameTable {
         self.claimed.learn(ip, &claim.name, known)
     }
 
-    /// An answer that this host's resolver told of: nobody knows whose question it was.
+    /// An answer that systemd-resolved tells of: nobody knows whose question it was. Returns how
+    /// many other names had to go: the oldest of those that it told.
     pub fn resolved(&mut self, name: &Arc<str>, ip: IpAddr, time: BootNs) -> usize {
         let known = Learned {
             source: NameSource::Resolved,
@@ -294,15 +295,26 @@ impl NameTable {
         now: BootNs,
     ) -> Vec<NameEvidence> {
         let owner = Owner::from(process);
-        let own = self.backed.own(owner, ip).into_iter();
+        // systemd-resolved's names have no owner, and neither have flows of no process.
+        let mut own = self.backed.own(owner, ip);
+        own.retain(|(_, known)| known.source != NameSource::Resolved);
+        let own = own.into_iter();
         let own = own.map(|(name, known)| (name, NameSource::DnsOwn, known));
         // This process's own entries are among them, but their names will be there already.
-        let shared = self.backed.shared(ip).map(|(name, known)| {
-            let source = match known.source {
-                NameSource::Resolved => NameSource::Resolved,
-                _ => NameSource::DnsShared,
-            };
-            (name, source, known)
+        let is_resolved = |known: &Learned| known.source == NameSource::Resolved;
+        let resolved: BTreeSet<_> = self
+            .backed
+            .shared(ip)
+            .filter(|(_, known)| is_resolved(known) && known.expires > now)
+            .map(|(name, _)| name)
+            .collect();
+        let shared = self.backed.shared(ip).filter_map(|(name, known)| {
+            match (is_resolved(known), resolved.contains(name)) {
+                (true, _) => Some((name, NameSource::Resolved, known)),
+                (false, false) => Some((name, NameSource::DnsShared, known)),
+                // systemd-resolved's own question to its resolver says the same.
+                (false, true) => None,
+            }
         });
         let claimed = self.claimed.own(owner, ip).into_iter();
         let claimed = claimed.map(|(name, known)| (name, known.source, known));

@@ -21,6 +21,7 @@ use super::job::JobOf;
 use super::names::NameEvidence;
 use super::place::Place;
 use super::policy::judgement::Judgement;
+use super::wire::tls::Alpn;
 
 /// One thing that happened, for metrics, alerts and the event log.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +106,66 @@ pub struct FactCounts {
     pub malformed: u64,
     /// Not asked, because the host did not answer earlier questions in time.
     pub skipped: u64,
+}
+
+/// What became of listening to systemd-resolved. See `telltale_resolved_messages_total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResolvedStatus {
+    /// Whether it can be heard.
+    pub state: ResolvedState,
+    /// Messages with a name and an address.
+    pub answers: u64,
+    /// Messages without.
+    pub nameless: u64,
+    /// Messages that could not be read.
+    pub malformed: u64,
+    /// Messages that were too long.
+    pub oversized: u64,
+    /// Names for which the line had no room.
+    pub dropped: u64,
+}
+
+/// Whether systemd-resolved can be heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResolvedState {
+    /// Nobody listens.
+    #[default]
+    Off,
+    /// Not asked yet.
+    Connecting,
+    /// It tells its answers.
+    Connected,
+    /// Not there, or not any more.
+    Absent,
+    /// It does not tell them to this user.
+    Refused,
+    /// It does not know how to.
+    Unsupported,
+}
+
+impl ResolvedState {
+    /// All of them, for metrics.
+    pub const ALL: [ResolvedState; 6] = [
+        ResolvedState::Off,
+        ResolvedState::Connecting,
+        ResolvedState::Connected,
+        ResolvedState::Absent,
+        ResolvedState::Refused,
+        ResolvedState::Unsupported,
+    ];
+
+    /// Name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ResolvedState::Off => "off",
+            ResolvedState::Connecting => "connecting",
+            ResolvedState::Connected => "connected",
+            ResolvedState::Absent => "absent",
+            ResolvedState::Refused => "refused",
+            ResolvedState::Unsupported => "unsupported",
+        }
+    }
 }
 
 /// What a process is, as far as the world is told. Shared, never changed after it is made.
@@ -286,12 +347,25 @@ pub struct FlowReport {
     pub via: Vec<Arc<ProcessView>>,
     /// Whom the client asks a proxy for, which the remote then is.
     pub target: Option<ProxyTarget>,
+    /// What the client says in its TLS or QUIC hello, as far as it is known by now.
+    pub hello: Option<Arc<Hello>>,
     /// What the policy says.
     pub judgement: Judgement,
     /// First time this image goes to this remote.
     pub first: bool,
     /// The event log's scope covers it.
     pub logged: bool,
+}
+
+/// What a client says in its TLS or QUIC hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Canonical name.
+    pub server_name: Arc<str>,
+    /// The application protocols that it offers.
+    pub alpn: Vec<Alpn>,
+    /// There is an Encrypted Client Hello, which may hide another name.
+    pub ech: bool,
 }
 
 /// Whom a client asks a proxy for.

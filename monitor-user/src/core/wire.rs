@@ -17,6 +17,7 @@ mod http;
 pub mod opening;
 mod proxy;
 pub mod quic;
+pub mod resolved;
 mod stream;
 pub mod tls;
 

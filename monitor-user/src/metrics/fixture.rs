@@ -95,6 +95,7 @@ pub fn everything() -> Metrics {
         fixture::started(fixture::process(1)),
         fixture::ended(fixture::process(2), 0),
         fixture::flow(fixture::opened(fixture::process(1))),
+        fixture::flow(fixture::accepted(fixture::process(1))),
         fixture::flow(fixture::closed(fixture::process(1), Outcome::Closed)),
         fixture::flow(fixture::closed(fixture::process(1), Outcome::NeverSent)),
         datagrams(Protocol::Udp, 0),

@@ -155,6 +155,19 @@ pub const NAME_SOURCE: Label = Label::new(
     "`dns-own`, `dns-shared`, `resolved`, `dns-untrusted`, `sni`, `quic-sni`, `http-host`, \
              `http-connect`, `socks`, `manifest-ip`, `none`",
 );
+/// What became of listening to systemd-resolved.
+pub const RESOLVED_STATE: Label = Label::new(
+    "state",
+    "`off`, `connecting`, `connected`, `absent`, `refused`, `unsupported`",
+);
+/// Values of [`RESOLVED_OUTCOME`].
+pub const RESOLVED_OUTCOMES: [&str; 5] =
+    ["answer", "nameless", "malformed", "oversized", "dropped"];
+/// What became of a message of systemd-resolved, or of a name in it.
+pub const RESOLVED_OUTCOME: Label = Label::new(
+    "outcome",
+    "`answer`, `nameless`, `malformed`, `oversized`, `dropped`",
+);
 /// Protocol in which a client gives a name.
 pub const CLAIM_PROTOCOL: Label = Label::new(
     "protocol",
@@ -274,6 +287,7 @@ mod tests {
     use crate::core::event::SocketKind;
     use crate::core::names::NameSource;
     use crate::core::policy::judgement::Verdict;
+    use crate::core::report::ResolvedState;
     use crate::core::wire::found::Incomplete;
     use crate::metrics::outputs::WebRefusal;
 
@@ -319,6 +333,8 @@ mod tests {
         check(INCOMPLETE_REASON, &claim::INCOMPLETES.map(Incomplete::name));
         check(WEB_REFUSAL, &WebRefusal::ALL.map(WebRefusal::name));
         check(FACT_OUTCOME, &FACT_OUTCOMES);
+        check(RESOLVED_OUTCOME, &RESOLVED_OUTCOMES);
+        check(RESOLVED_STATE, &ResolvedState::ALL.map(ResolvedState::name));
         let tables = LIMITS.map(Limit::name);
         check(
             LIMITED_TABLE,

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::define::{Counter, Definer, Gauge, Histogram};
+use super::define::{Counter, Definer, Gauge, Histogram, Mirror};
 use super::exemplars::Exemplar;
 use super::labels::*;
 use crate::core::claim::{By, Claim, INCOMPLETES, INVALIDS};
 use crate::core::event::{Outcome, Protocol, SocketCookie};
-use crate::core::names::NameSource;
+use crate::core::names::{NameEvidence, NameSource};
 use crate::core::policy::judgement::Judgement;
-use crate::core::report::{FlowEnd, FlowReport};
+use crate::core::report::{FlowEnd, FlowReport, ResolvedState, ResolvedStatus};
 use crate::core::wire::NameInvalid;
 
 /// Connections of tools that are counted as open at one time: as many as the kernel side counts.
@@ -227,7 +227,11 @@ impl Traffic {
 /// How remotes get their names.
 pub(super) struct Names {
     pub(super) dns_messages: Counter<1>,
-    pub(super) flow_names: Counter<1>,
+    flow_names: Counter<1>,
+    byte_names: Counter<1>,
+    nameless: Counter<1>,
+    resolved_state: Gauge<1>,
+    resolved_messages: Mirror<1>,
     claims: Counter<2>,
     incomplete: Counter<1>,
     invalid: Counter<1>,
@@ -246,6 +250,28 @@ impl Names {
                 "telltale_flow_names_total",
                 "Flows opened, by where the best name of the remote came from.",
                 [NAME_SOURCE],
+            )?,
+            byte_names: define.counter(
+                "telltale_name_bytes_total",
+                "Payload bytes sent and received in flows, by where the best name of the remote \
+                 came from when they were counted.",
+                [NAME_SOURCE],
+            )?,
+            nameless: define.counter(
+                "telltale_nameless_connections_total",
+                "Flows opened to a remote without a name.",
+                [TOOL],
+            )?,
+            resolved_state: define.gauge(
+                "telltale_resolved_state",
+                "1 for what became of listening to systemd-resolved, 0 for what did not.",
+                [RESOLVED_STATE],
+            )?,
+            resolved_messages: define.mirror(
+                "telltale_resolved_messages_total",
+                "What systemd-resolved told: answers with a name and an address, messages without, \
+                 messages that were no answer or too long, and names for which there was no room.",
+                [RESOLVED_OUTCOME],
             )?,
             claims: define.counter(
                 "telltale_name_claims_total",
@@ -270,13 +296,46 @@ impl Names {
         for why in INVALIDS {
             names.invalid.add([invalid_name(why)], 0);
         }
-        for source in NameSource::ALL {
-            names.flow_names.add([source.name()], 0);
+        let sources = NameSource::ALL.map(NameSource::name);
+        for source in sources.into_iter().chain([NONE]) {
+            names.flow_names.add([source], 0);
+            names.byte_names.add([source], 0);
         }
+        names.set_resolved(&ResolvedStatus::default());
         for outcome in DNS_OUTCOMES {
             names.dns_messages.add([outcome.name()], 0);
         }
         Ok(names)
+    }
+
+    /// Counts flows to a remote of these names, the best first.
+    pub(super) fn flows(&self, tool: &str, names: &[NameEvidence], count: u64) {
+        self.flow_names.add([source_of(names)], count);
+        if names.is_empty() {
+            self.nameless.add([tool], count);
+        }
+    }
+
+    /// Counts what such flows carried.
+    pub(super) fn bytes(&self, names: &[NameEvidence], count: u64) {
+        self.byte_names.add([source_of(names)], count);
+    }
+
+    pub(super) fn set_resolved(&self, status: &ResolvedStatus) {
+        for state in ResolvedState::ALL {
+            let is_so = i64::from(state == status.state);
+            self.resolved_state.set([state.name()], is_so);
+        }
+        let counts = [
+            status.answers,
+            status.nameless,
+            status.malformed,
+            status.oversized,
+            status.dropped,
+        ];
+        for (outcome, count) in RESOLVED_OUTCOMES.into_iter().zip(counts) {
+            self.resolved_messages.follow([outcome], count);
+        }
     }
 
     pub(super) fn claimed(&self, claim: &Claim) {
@@ -297,6 +356,10 @@ impl Names {
         };
         self.claims.increment([by.name(), outcome]);
     }
+}
+
+fn source_of(names: &[NameEvidence]) -> &'static str {
+    names.first().map_or(NONE, |name| name.source.name())
 }
 
 fn invalid_name(why: NameInvalid) -> &'static str {
@@ -353,7 +416,8 @@ mod tests {
                     "telltale_connection_duration_seconds_sum{tool=\"claude-code\"}",
                     2.0,
                 ),
-                ("telltale_flow_names_total{source=\"dns-own\"}", 1.0),
+                ("telltale_flow_names_total{source=\"dns-own\"}", 11.0),
+                ("telltale_name_bytes_total{source=\"dns-own\"}", 11.0),
                 (
                     "telltale_tool_last_seen_timestamp_seconds{tool=\"claude-code\"}",
                     1_795_167_125.0,

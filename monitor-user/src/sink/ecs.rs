@@ -76,6 +76,10 @@ pub struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<Network>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<Tls<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<Dns<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<Rule<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gen_ai: Option<&'a RawValue>,
@@ -246,6 +250,28 @@ struct Network {
     direction: &'static str,
 }
 
+/// What the client says, not what was agreed.
+#[derive(Serialize)]
+struct Tls<'a> {
+    client: TlsClient<'a>,
+}
+
+#[derive(Serialize)]
+struct TlsClient<'a> {
+    server_name: &'a str,
+}
+
+/// The question whose answer led to the destination.
+#[derive(Serialize)]
+struct Dns<'a> {
+    question: Question<'a>,
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    name: &'a str,
+}
+
 #[derive(Serialize)]
 struct Rule<'a> {
     name: &'a str,
@@ -282,6 +308,8 @@ struct Telltale<'a> {
     endpoint: Option<EndpointFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<NameFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hello: Option<HelloFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flow: Option<FlowFields<'a>>,
     /// Whom the process asks a proxy for, which the destination is: host and port.
@@ -464,7 +492,18 @@ struct CandidateFields<'a> {
     name: &'a str,
     source: &'static str,
     age_seconds: f64,
-    asked_by_pid: u32,
+    /// Not there if nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked_by_pid: Option<u32>,
+}
+
+/// What a TLS or QUIC hello says, besides the name.
+#[derive(Serialize)]
+struct HelloFields {
+    /// The application protocols that the client offers.
+    alpn: Vec<&'static str>,
+    /// There is an Encrypted Client Hello.
+    ech: bool,
 }
 
 #[derive(Default, Serialize)]

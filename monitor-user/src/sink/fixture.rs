@@ -28,10 +28,11 @@ use crate::core::policy::judgement::{Judgement, Severity, Verdict};
 use crate::core::policy::rule::{Action, Matcher, Rule, Word};
 use crate::core::policy::{Policy, PolicyConfig};
 use crate::core::report::{
-    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Origin,
+    AlertNotice, AlertState, Effect, FlowAction, FlowEnd, FlowReport, FlowsCounted, Hello, Origin,
     OverBudgetReport, ParentView, ProcessEnded, ProcessStarted, ProcessView, ResumedReport,
     SocketReport,
 };
+use crate::core::wire::tls::Alpn;
 
 /// Boot at 2026-11-20T09:32:00Z.
 pub const CLOCK: WallClock = WallClock {
@@ -207,6 +208,11 @@ pub fn report(process: ProcessView, action: FlowAction) -> FlowReport {
         ],
         via: vec![],
         target: None,
+        hello: Some(Arc::new(Hello {
+            server_name: "api.anthropic.com".into(),
+            alpn: vec![Alpn::Http2, Alpn::Http1],
+            ech: false,
+        })),
         process: Arc::new(process),
         remote: remote("192.0.2.10:443", Protocol::Tcp),
         cookie: SocketCookie(77),

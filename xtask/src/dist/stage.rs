@@ -22,7 +22,7 @@ const SHARE: &str = "usr/share/telltale";
 const MAN: &str = "usr/share/man/man1";
 
 /// Files and folders of the repository, and where they go.
-const PARTS: [(&str, &str); 18] = [
+const PARTS: [(&str, &str); 20] = [
     (
         "deploy/packages/telltale.toml",
         "etc/telltale/telltale.toml",
@@ -30,6 +30,14 @@ const PARTS: [(&str, &str); 18] = [
     (
         "deploy/systemd/telltale.service",
         "usr/lib/systemd/system/telltale.service",
+    ),
+    (
+        "deploy/systemd/telltale-resolved.socket",
+        "usr/lib/systemd/system/telltale-resolved.socket",
+    ),
+    (
+        "deploy/systemd/telltale-resolved.service",
+        "usr/lib/systemd/system/telltale-resolved.service",
     ),
     (
         "deploy/systemd/telltale.sysusers",

@@ -15,12 +15,13 @@ use crate::core::alert::{self, Cause};
 use crate::core::attribute::{Attribution, attribute_flow};
 use crate::core::claim::{By, Claim, Named};
 use crate::core::event::{
-    BootNs, DnsMessage, Endpoint, FlowOpened, Hook, NameClaimed, Protocol, SocketCookie,
+    BootNs, DnsMessage, Endpoint, FlowOpened, Hook, NameClaimed, NameResolved, Protocol,
+    SocketCookie,
 };
 use crate::core::flow::{JudgedFlow, NAMES_MAX};
 use crate::core::names::{NameEvidence, NameSource, Observed};
 use crate::core::policy::{self, FlowFacts};
-use crate::core::report::{DnsOutcome, Effect, FlowAction, Limit, ProcessView, ProxyTarget};
+use crate::core::report::{DnsOutcome, Effect, FlowAction, Hello, Limit, ProcessView, ProxyTarget};
 use crate::core::wire::{Host, Target};
 
 /// How often the names of open flows are kept from expiring: some times in their shortest life.
@@ -37,6 +38,8 @@ pub(super) struct Said {
     target_ip: Option<IpAddr>,
     /// Another name may be hidden behind it.
     ech: bool,
+    /// What is told of it, if it is a hello.
+    hello: Option<Arc<Hello>>,
 }
 
 impl Said {
@@ -57,6 +60,13 @@ impl Said {
             target: is_proxy.then_some(target),
             target_ip: ip.filter(|_| is_proxy),
             ech: named.ech,
+            hello: matches!(named.by, By::Tls | By::Quic).then(|| {
+                Arc::new(Hello {
+                    server_name: named.text(),
+                    alpn: named.alpn.clone(),
+                    ech: named.ech,
+                })
+            }),
         }
     }
 }
@@ -89,6 +99,11 @@ impl Collector {
             effects.extend(self.raise(Some(cause), details, now));
         }
         effects
+    }
+
+    pub(super) fn name_resolved(&mut self, event: &NameResolved) -> Vec<Effect> {
+        let evicted = self.names.resolved(&event.name, event.ip, event.time);
+        repeat_n(Effect::Limited(Limit::Names), evicted).collect()
     }
 
     pub(super) fn flow_opened(&mut self, event: &FlowOpened, now: BootNs) -> Vec<Effect> {
@@ -210,6 +225,10 @@ impl Collector {
         if let Some(opened) = self.waiting.take(event.cookie, event.remote) {
             effects.extend(self.tell_with(&opened, said.as_ref(), now));
         } else if let (Some(told), Some(said)) = (open, said) {
+            if let Some(hello) = &said.hello {
+                let hello = Arc::clone(hello);
+                self.flows.said(event.cookie, &event.remote, hello);
+            }
             effects.extend(self.tell_if_worse(&event, &told, &said, now));
         }
         effects
@@ -310,6 +329,7 @@ impl Collector {
             names,
             via,
             target,
+            hello: said.and_then(|said| said.hello.clone()),
             judgement,
             first: false,
         }

@@ -13,6 +13,7 @@ use super::NameSource::{DnsOwn, DnsShared, DnsUntrusted, Sni};
 use super::*;
 
 mod floods;
+mod resolved;
 
 const SHARED_IP: &str = "198.51.100.7";
 const RESOLVER: &str = "192.0.2.53:53";

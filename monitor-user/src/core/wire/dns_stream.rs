@@ -108,7 +108,7 @@ mod tests {
     fn messages_come_whole_however_they_are_cut() {
         let long = vec![7; 65_535];
         let (first, last) = ([1; 12], [2; 100]);
-        let sent = [&first[..], b"", b"too short", &long, &last];
+        let sent = [&first[..], b"", b"x", b"too short", &long, &last];
         let bytes: Vec<u8> = sent.iter().flat_map(|it| framed(it)).collect();
         let expect = [&first[..], &long, &last];
         for size in [1, 2, 3, 1448, 16_384, 65_536] {

@@ -59,6 +59,16 @@ pub enum Alpn {
 }
 
 impl Alpn {
+    /// All of them, in the order of their bits in records.
+    pub const ALL: [Alpn; 6] = [
+        Alpn::Http1,
+        Alpn::Http2,
+        Alpn::Http3,
+        Alpn::DnsOverTls,
+        Alpn::DnsOverQuic,
+        Alpn::Other,
+    ];
+
     fn of(protocol: &[u8]) -> Self {
         match protocol {
             b"http/1.0" | b"http/1.1" => Alpn::Http1,

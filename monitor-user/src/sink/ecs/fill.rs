@@ -7,14 +7,15 @@ use std::time::Duration;
 use super::known::{Frame, KnownProcesses, Rendered};
 use super::{
     Agent, AlertFields, AttributionFields, BootId, BudgetFields, CandidateFields, ClientFields,
-    Destination, ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields,
-    FlowFields, GenAi, Host, Id, Line, NameFields, Network, Observer, Parent, Part, Process,
-    ProcessExtras, RestartFields, Rule, SocketFields, Source, Telltale, ToolFields,
+    Destination, Dns, ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields,
+    FlowFields, GenAi, HelloFields, Host, Id, Line, NameFields, Network, Observer, Parent, Part,
+    Process, ProcessExtras, Question, RestartFields, Rule, SocketFields, Source, Telltale, Tls,
+    TlsClient, ToolFields,
 };
 use crate::clock::WallClock;
 use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::event::{BootNs, Endpoint, Hook, Outcome, Protocol};
-use crate::core::names::NameEvidence;
+use crate::core::names::{NameEvidence, NameSource};
 use crate::core::policy::judgement::Judgement;
 use crate::core::policy::rule::Action;
 use crate::core::report::{
@@ -178,6 +179,8 @@ fn line<'a>(
         source: None,
         destination: None,
         network: None,
+        tls: None,
+        dns: None,
         rule: None,
         gen_ai: None,
         container: None,
@@ -230,6 +233,17 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, frame: &'a Frame) -> Line
     line.telltale.proxied = target.map(ToString::to_string);
     line.telltale.cookie = Some(report.cookie.0.to_string());
     line.telltale.name = names(&report.names, report.time);
+    line.dns = question(&report.names);
+    if let Some(hello) = &report.hello {
+        let server_name = &hello.server_name;
+        line.tls = Some(Tls {
+            client: TlsClient { server_name },
+        });
+        line.telltale.hello = Some(HelloFields {
+            alpn: hello.alpn.iter().map(|alpn| alpn.name()).collect(),
+            ech: hello.ech,
+        });
+    }
     line.telltale.via = report.via.iter().map(|client| via(client)).collect();
     let mut fields = FlowFields {
         first: report.first,
@@ -594,13 +608,24 @@ fn names(names: &[NameEvidence], now: BootNs) -> Option<NameFields<'_>> {
         name: &name.name,
         source: name.source.name(),
         age_seconds: age_seconds(name),
-        asked_by_pid: name.asked_by.tgid,
+        asked_by_pid: (name.asked_by.tgid != 0).then_some(name.asked_by.tgid),
     });
     let best = names.first()?;
     Some(NameFields {
         source: best.source.name(),
         age_seconds: age_seconds(best),
         candidates: candidates.collect(),
+    })
+}
+
+/// What was asked of a resolver, best name first, and answered with the address.
+fn question(names: &[NameEvidence]) -> Option<Dns<'_>> {
+    use NameSource::{DnsOwn, DnsShared, DnsUntrusted, Resolved};
+    let is_dns =
+        |name: &&NameEvidence| matches!(name.source, DnsOwn | DnsShared | DnsUntrusted | Resolved);
+    let name = &names.iter().find(is_dns)?.name;
+    Some(Dns {
+        question: Question { name },
     })
 }
 

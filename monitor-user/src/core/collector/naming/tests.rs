@@ -8,6 +8,7 @@ use crate::core::event::Event;
 use crate::core::fixture::{
     self, at, catalog, ended, executed, image, next, opened, resolved, tcp,
 };
+use crate::core::wire::tls::Alpn;
 
 const CLAUDE: &[&str] = &[
     "/usr/bin/node",
@@ -128,7 +129,7 @@ fn named(by: By, host: &str, ech: bool) -> Claim {
         host: target.host,
         port: target.port,
         ech,
-        dns: false,
+        alpn: vec![Alpn::Http2, Alpn::Http1],
     })
 }
 
@@ -144,6 +145,91 @@ fn a_flow_without_a_name_waits_for_its_hello() {
     host.name(claude, API, By::Tls, "api.anthropic.com");
     host.apply(Event::FlowEnded(ended(claude, API, 100)));
     host.check(&["end api.anthropic.com sni expected-unverified"]);
+}
+
+/// What is told of the hellos of flows.
+fn hellos(effects: &[Effect]) -> Vec<Option<(&str, &[Alpn], bool)>> {
+    fn hello(effect: &Effect) -> Option<Option<&Hello>> {
+        match effect {
+            Effect::Flow(report) => Some(report.hello.as_deref()),
+            _ => None,
+        }
+    }
+    let told = effects.iter().filter_map(hello);
+    told.map(|hello| hello.map(|it| (&*it.server_name, &*it.alpn, it.ech)))
+        .collect()
+}
+
+#[test]
+fn a_hello_is_told_with_its_flow_or_at_its_end() {
+    let mut host = Host::new();
+    let claude = host.claude();
+    let expect = [Some((
+        "api.anthropic.com",
+        &[Alpn::Http2, Alpn::Http1][..],
+        true,
+    ))];
+    let said = |process, addr| {
+        Event::NameClaimed(Box::new(NameClaimed {
+            time: BootNs(0),
+            process,
+            remote: tcp(addr),
+            cookie: SocketCookie(100),
+            claim: named(By::Tls, "api.anthropic.com", true),
+        }))
+    };
+    host.connect(claude, OTHER);
+    let told = host.collector.apply(said(claude, OTHER), host.now);
+    assert_eq!(hellos(&told), expect);
+    // This one is told before its hello.
+    host.resolve(claude, "api.anthropic.com", API);
+    let opened = Event::FlowOpened(opened(claude, API, 100));
+    assert_eq!(hellos(&host.collector.apply(opened, host.now)), [None]);
+    let told = host.collector.apply(said(claude, API), host.now);
+    assert_eq!(hellos(&told), []);
+    let end = Event::FlowEnded(ended(claude, API, 100));
+    assert_eq!(hellos(&host.collector.apply(end, host.now)), expect);
+    // What a proxy is asked for is no hello.
+    host.connect(claude, PROXY);
+    let asked = NameClaimed {
+        time: BootNs(0),
+        process: claude,
+        remote: tcp(PROXY),
+        cookie: SocketCookie(100),
+        claim: named(By::HttpConnect, "api.anthropic.com:443", false),
+    };
+    let told = host
+        .collector
+        .apply(Event::NameClaimed(Box::new(asked)), host.now);
+    assert_eq!(hellos(&told), [None]);
+}
+
+#[test]
+fn a_name_from_systemd_resolved_backs_a_flow() {
+    let mut host = Host::new();
+    let claude = host.claude();
+    let tell = |name: &str, addr: &str| {
+        Event::NameResolved(NameResolved {
+            time: BootNs(0),
+            name: name.into(),
+            ip: tcp(addr).addr.ip(),
+        })
+    };
+    host.apply(tell("api.anthropic.com", API));
+    host.connect(claude, API);
+    host.say(claude, API, Claim::NotRecognised);
+    host.check(&["open api.anthropic.com resolved expected"]);
+    host.connect(claude, API);
+    host.name(claude, API, By::Tls, "api.anthropic.com");
+    host.check(&["open api.anthropic.com resolved expected"]);
+    // It contradicts a false name as any resolver does.
+    host.apply(tell("evil.test", OTHER));
+    host.connect(claude, OTHER);
+    host.name(claude, OTHER, By::Tls, "api.anthropic.com");
+    host.check(&[
+        "name-conflict api.anthropic.com main sni claude-code",
+        "open api.anthropic.com sni expected-unverified",
+    ]);
 }
 
 #[test]
