@@ -32,6 +32,7 @@ use self::handover::{CHECKPOINT_BYTES, Handover};
 use self::load_error::{LoadError, chain, object_error, program_error};
 use self::pins::{Pins, PinsError};
 use super::btf::{BTF_PATH, Btf};
+use super::order::Ring;
 use super::{links, offsets};
 use crate::core::event::BootNs;
 use crate::host::HostRoot;
@@ -269,12 +270,17 @@ impl Kernel {
     }
 
     /// Hands out every record that is in the rings, ring by ring.
-    pub fn drain(&mut self, mut each: impl FnMut(&[u8])) {
+    pub fn drain(&mut self, mut each: impl FnMut(Ring, &[u8])) {
         // The rings that are named later go first: what a record in them refers to is then
         // already in the rings that are read after it.
-        for ring in [&mut self.payload, &mut self.detail, &mut self.control] {
-            while let Some(record) = ring.next() {
-                each(whole(&record));
+        let rings = [
+            (Ring::Payload, &mut self.payload),
+            (Ring::Detail, &mut self.detail),
+            (Ring::Control, &mut self.control),
+        ];
+        for (ring, records) in rings {
+            while let Some(record) = records.next() {
+                each(ring, whole(&record));
             }
         }
     }

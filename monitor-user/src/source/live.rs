@@ -256,11 +256,11 @@ impl Live {
             received,
             ..
         } = self;
-        kernel.drain(|record| {
+        kernel.drain(|ring, record| {
             *received += u64::from(is_booked(kind(record)));
             notice(record);
             scripts.ask(record);
-            order.push(record);
+            order.push(ring, record);
         });
     }
 

@@ -2,7 +2,9 @@
 //!
 //! In: records as the rings yield them. Out: the same records, oldest first. A record is held
 //! back until nothing older can still arrive, so that the exec of a program comes before its
-//! connections although they travel in different rings.
+//! connections although they travel in different rings. Those of one ring stay in its order, which
+//! is that of cause and effect: the clock that stamps them may go back a little from one CPU to the
+//! next (kernel/time/timekeeping.c `ktime_get_mono_fast_ns`).
 
 use monitor_common::record::{Header, is_booked};
 use zerocopy::FromBytes;
@@ -14,11 +16,27 @@ use crate::core::event::BootNs;
 pub struct Order {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// By ring: the latest time of its records so far.
+    latest: [u64; RINGS],
     released: u64,
 }
 
+/// Which ring a record comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// Processes, and first sightings of flows.
+    Control,
+    /// Repeats, and ends of flows.
+    Detail,
+    /// Samples.
+    Payload,
+}
+
+/// Number of rings.
+const RINGS: usize = 3;
+
 struct Entry {
-    /// Its place: the time of the record, or 0 to go first.
+    /// Its place: the time of the record, or of one before it in its ring, or 0 to go first.
     time_ns: u64,
     /// A hook has booked it as delivered.
     booked: bool,
@@ -27,12 +45,15 @@ struct Entry {
 }
 
 impl Order {
-    /// Takes in one record of a ring. One without a whole header goes first: decoding will count
-    /// it.
-    pub fn push(&mut self, record: &[u8]) {
+    /// Takes in one record of a ring. One without a whole header goes with the one before it:
+    /// decoding will count it.
+    pub fn push(&mut self, ring: Ring, record: &[u8]) {
         let header = Header::read_from_prefix(record).map(|(header, _)| header);
         let header = header.unwrap_or_default();
-        self.append(header.time_ns, is_booked(header.kind), record);
+        let latest = &mut self.latest[ring as usize];
+        *latest = header.time_ns.max(*latest);
+        let place = *latest;
+        self.append(place, is_booked(header.kind), record);
     }
 
     /// Takes in one record that no hook has made.
@@ -139,21 +160,37 @@ mod tests {
     #[test]
     fn records_leave_in_order_and_late_ones_wait() {
         let mut order = Order::default();
-        for (time, kind) in [(30, 1), (10, 2), (20, 3), (20, 4)] {
-            order.push(&record(time, kind));
+        let rings = [Ring::Detail, Ring::Control, Ring::Control, Ring::Payload];
+        for (ring, (time, kind)) in rings.into_iter().zip([(30, 1), (10, 2), (20, 3), (20, 4)]) {
+            order.push(ring, &record(time, kind));
         }
         check(&mut order, 20, &[(10, 2), (20, 3), (20, 4)]);
         assert_eq!(order.len(), 1);
-        order.push(&record(25, 5));
+        order.push(Ring::Control, &record(25, 5));
         check(&mut order, 40, &[(25, 5), (30, 1)]);
         assert!(order.is_empty());
     }
 
     #[test]
+    fn records_of_one_ring_stay_in_its_order() {
+        let mut order = Order::default();
+        for (ring, time, kind) in [
+            (Ring::Control, 20, 1),
+            (Ring::Control, 19, 2),
+            (Ring::Detail, 15, 3),
+            (Ring::Control, 21, 4),
+        ] {
+            order.push(ring, &record(time, kind));
+        }
+        check(&mut order, 19, &[(15, 3)]);
+        check(&mut order, 21, &[(20, 1), (19, 2), (21, 4)]);
+    }
+
+    #[test]
     fn what_was_found_can_go_first_and_is_in_no_books() {
         let mut order = Order::default();
-        order.push(&record(10, KIND_FLOW_OPENED));
-        order.push(&record(11, KIND_OVER_BUDGET));
+        order.push(Ring::Control, &record(10, KIND_FLOW_OPENED));
+        order.push(Ring::Control, &record(11, KIND_OVER_BUDGET));
         order.push_found(&record(12, KIND_FLOW_OPENED));
         order.push_first(&record(13, KIND_PROCESS_EXECUTED));
         let released = [
