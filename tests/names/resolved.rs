@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use monitor_tests::event::Event;
+use monitor_tests::metrics::Metrics;
 use monitor_tests::netns::RESOLVER;
 use monitor_tests::resolved::SystemdResolved;
 use monitor_tests::running::Running;
@@ -83,10 +84,17 @@ fn who_asks_systemd_resolved_has_its_names() {
     ];
     stage.expect(silent.pid(), OTHER, &expect);
 
+    let told = |metrics: &Metrics, outcome| {
+        metrics.get("telltale_resolved_messages_total", &[("outcome", outcome)])
+    };
+    stage
+        .telltale
+        .wait_for_metrics("two answers", |metrics| told(metrics, "answer") >= 2.0);
     let metrics = stage.telltale.metrics();
-    let told = |outcome| metrics.get("telltale_resolved_messages_total", &[("outcome", outcome)]);
-    assert!(told("answer") >= 2.0);
-    assert_eq!((told("malformed"), told("oversized")), (0.0, 0.0));
+    assert_eq!(
+        (told(&metrics, "malformed"), told(&metrics, "oversized")),
+        (0.0, 0.0)
+    );
 
     resolved.stop();
     wait_for_state(&stage.telltale, "absent");
