@@ -161,7 +161,7 @@ fn fired(
         }
         // A record may be in another ring, and other CPUs may still be writing theirs.
         let seen = try_until(SOON / 10, || {
-            kernel.drain(|record| {
+            kernel.drain(|_, record| {
                 samples.pass(record, &mut |record| {
                     events.push(Event::decode(record).unwrap())
                 });
