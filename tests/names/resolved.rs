@@ -39,19 +39,35 @@ fn connecting_to(name: &str) -> String {
     format!("import socket; socket.create_connection(('{name}', 443))")
 }
 
+/// Asks the stub of systemd-resolved over DNS, as programs without glibc do, and connects to the
+/// one address that it answers.
+fn asking_the_stub(name: &str) -> String {
+    format!(
+        "import socket
+labels = b''.join(bytes([len(label)]) + label.encode() for label in '{name}'.split('.'))
+stub = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+stub.connect(('127.0.0.53', 53))
+stub.send(bytes.fromhex('123401000001000000000000') + labels + bytes.fromhex('0000010001'))
+socket.create_connection((socket.inet_ntoa(stub.recv(512)[-4:]), 443))
+"
+    )
+}
+
 #[test]
 fn who_asks_systemd_resolved_has_its_names() {
     const SERVER: &str = "203.0.113.41";
     const OTHER: &str = "203.0.113.42";
+    const THIRD: &str = "203.0.113.46";
     let scene = Scene::new();
     scene.dns.answer("a.telltale.example", &[SERVER]);
     scene.dns.answer("b.telltale.example", &[OTHER]);
+    scene.dns.answer("d.telltale.example", &[THIRD]);
     let resolved = SystemdResolved::start(&scene);
     let socket = resolved.socket().display().to_string();
     let stage = Stage::with(&scene, SERVER, |options| {
         options.args(&["--resolved", &socket])
     });
-    let _other = scene.serve(&format!("{OTHER}:443"));
+    let _others = [OTHER, THIRD].map(|address| scene.serve(&format!("{address}:443")));
     wait_for_state(&stage.telltale, "connected");
 
     // Python asks and connects itself.
@@ -83,6 +99,15 @@ fn who_asks_systemd_resolved_has_its_names() {
         ("telltale.name.source", "resolved"),
     ];
     stage.expect(silent.pid(), OTHER, &expect);
+
+    // Over DNS it is the asker's own name.
+    let python = ["python3", "-c", &asking_the_stub("d.telltale.example")];
+    let client = run(&scene, &resolved, &python);
+    let expect = [
+        ("destination.domain", "d.telltale.example"),
+        ("telltale.name.source", "dns-own"),
+    ];
+    stage.expect(client.pid(), THIRD, &expect);
 
     let told = |metrics: &Metrics, outcome| {
         metrics.get("telltale_resolved_messages_total", &[("outcome", outcome)])

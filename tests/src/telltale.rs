@@ -142,8 +142,11 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Writes a configuration with these sections, and with the resolver of the tests' namespaces
-/// as the host's own, to a file in `dir`.
+/// The stub of systemd-resolved.
+const STUB: &str = "127.0.0.53";
+
+/// Writes a configuration with these sections, and with the resolver of the tests' namespaces and
+/// a stub as the host's own, to a file in `dir`.
 ///
 /// # Panics
 ///
@@ -151,7 +154,7 @@ impl<'a> Options<'a> {
 #[must_use]
 pub fn write_config(dir: &Path, sections: &str) -> PathBuf {
     let path = dir.join("telltale.toml");
-    let text = format!("{sections}\n[resolvers]\naddresses = [\"{RESOLVER}\"]\n");
+    let text = format!("{sections}\n[resolvers]\naddresses = [\"{RESOLVER}\", \"{STUB}\"]\n");
     fs::write(&path, text).expect("config file");
     // Whatever the umask: the monitor refuses a configuration that others can write.
     fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its permissions");
