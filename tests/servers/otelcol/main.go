@@ -7,6 +7,7 @@ import (
 
     "go.opentelemetry.io/collector/component"
     "go.opentelemetry.io/collector/confmap"
+    "go.opentelemetry.io/collector/confmap/provider/envprovider"
     "go.opentelemetry.io/collector/confmap/provider/fileprovider"
     "go.opentelemetry.io/collector/exporter"
     "go.opentelemetry.io/collector/exporter/debugexporter"
@@ -28,8 +29,12 @@ func components() (otelcol.Factories, error) {
 }
 
 func main() {
+    // A collector insists on the one for variables, which is its default.
     resolver := confmap.ResolverSettings{
-        ProviderFactories: []confmap.ProviderFactory{fileprovider.NewFactory()},
+        ProviderFactories: []confmap.ProviderFactory{
+            envprovider.NewFactory(),
+            fileprovider.NewFactory(),
+        },
     }
     command := otelcol.NewCommand(otelcol.CollectorSettings{
         BuildInfo:              component.BuildInfo{Command: "otelcol", Version: "0"},
