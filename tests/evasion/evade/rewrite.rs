@@ -73,12 +73,13 @@ fn rewriter(from: SocketAddr, to: SocketAddr) -> io::Result<OwnedFd> {
     put(8, &(program.as_ptr() as u64).to_ne_bytes());
     put(16, &(license.as_ptr() as u64).to_ne_bytes());
     put(68, &BPF_CGROUP_INET4_CONNECT.to_ne_bytes());
-    // Before Linux 5.11 a program counts as locked memory.
+    // Before Linux 5.11 a program counts as locked memory. Later nothing is lost where the limit may
+    // not be lifted, and before the kernel then refuses the program.
     let limit = Rlimit {
         current: None,
         maximum: None,
     };
-    rustix::process::setrlimit(Resource::Memlock, limit)?;
+    let _: rustix::io::Result<()> = rustix::process::setrlimit(Resource::Memlock, limit);
     sys::owned(bpf(BPF_PROG_LOAD, &attribute)?)
 }
 
