@@ -219,11 +219,14 @@ fn killed_monitor(suite: &mut Suite<'_>, report: &mut Report, dir: &Path) {
     if !steady.end(wait::SOON).success() {
         faults.push("the act failed".to_owned());
     }
-    std::thread::sleep(Duration::from_secs(2));
-    let second = count(&mut suite.log);
     let output = steady.stdout();
     let sent = output.lines().find_map(|line| line.strip_prefix("sent "));
     let sent: usize = sent.and_then(|it| it.parse().ok()).unwrap_or_default();
+    // An opening may wait for a name for some seconds.
+    wait::try_until(wait::SOON, || {
+        (first + count(&mut suite.log) >= sent).then_some(())
+    });
+    let second = count(&mut suite.log);
     let metrics = suite.telltale.metrics();
     let gaps = metrics.lines("telltale_coverage_gap_info");
     let told = gaps.lines().any(|line| line.contains("\"restart\""));
