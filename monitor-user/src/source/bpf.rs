@@ -387,8 +387,7 @@ impl Kernel {
             .unwrap_or_default()
     }
 
-    /// The kernel's books, as a record. Runs that it left out are in them, as if the hook had seen
-    /// the operation and could not read it.
+    /// The kernel's books, as a record.
     ///
     /// # Errors
     ///
@@ -398,20 +397,25 @@ impl Kernel {
         for (index, value) in (0u32..).zip(values.iter_mut()) {
             *value = self.counters.get(&index, 0)?.iter().sum();
         }
-        for (hook, skipped) in &self.skipped {
-            for outcome in [counter::ATTEMPTED, counter::DROPPED_UNREADABLE] {
-                let index = usize::try_from(counter::index(*hook, outcome))?;
-                if let Some(value) = values.get_mut(index) {
-                    *value += skipped;
-                }
-            }
-        }
         let header = monitor_common::record::Header {
             time_ns: now.0,
             kind: monitor_common::record::KIND_KERNEL_COUNTERS,
             bytes: u32::try_from(size_of::<KernelCounters>()).unwrap_or_default(),
         };
         Ok(KernelCounters { header, values })
+    }
+
+    /// Books the runs that the kernel left out, as if the hook had seen the operation and could not
+    /// read it. They are those of this copy of the programs, and so in no checkpoint.
+    pub fn book_skipped(&self, books: &mut KernelCounters) {
+        for (hook, skipped) in &self.skipped {
+            for outcome in [counter::ATTEMPTED, counter::DROPPED_UNREADABLE] {
+                let index = counter::index(*hook, outcome) as usize;
+                if let Some(value) = books.values.get_mut(index) {
+                    *value += skipped;
+                }
+            }
+        }
     }
 
     /// Asks for every flow of a process as a record. Its future children are included.

@@ -239,11 +239,12 @@ impl Live {
     }
 
     fn read_books(&mut self, now: BootNs) -> anyhow::Result<KernelCounters> {
-        let books = self
+        let mut books = self
             .kernel
             .counters(now)
             .context("cannot read the kernel's books")?;
         (self.books, self.books_read) = (books.values, now);
+        self.kernel.book_skipped(&mut books);
         Ok(books)
     }
 
