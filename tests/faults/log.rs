@@ -4,6 +4,7 @@
 //! new file, or counted; the monitor goes on.
 
 use std::fs;
+use std::time::Duration;
 
 use monitor_tests::event::Event;
 use monitor_tests::program::{self, Program};
@@ -38,7 +39,8 @@ fn moved_and_removed() {
     assert!(telltale.get("/-/ready").is_ok_and(|it| it.status == 200));
 }
 
-/// No descriptor can be opened any more: who scrapes waits, the line does not.
+/// No descriptor can be opened any more: who scrapes waits, the line does not, and that the
+/// monitor cannot look after itself is told.
 #[test]
 fn no_descriptors_left() {
     let scene = Scene::new();
@@ -57,6 +59,15 @@ fn no_descriptors_left() {
     let number = scene.run(&claude, &["number", "1"]);
     telltale.wait_for("the start, without descriptors", |event| {
         event.pid() == Some(number) && event.action() == "process-started"
+    });
+    // The canary's patience, a round of checks, and some.
+    let deadline = Duration::from_secs(30);
+    wait::until("the gap, without descriptors", deadline, || {
+        let is_it = |event: &Event| {
+            event.text("rule.name") == "coverage-lost"
+                && event.0.to_string().contains("canary_missing")
+        };
+        telltale.events().iter().any(is_it).then_some(())
     });
     limit(1024);
     wait::until("an answer", wait::SOON, || {

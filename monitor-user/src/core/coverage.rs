@@ -127,8 +127,8 @@ pub struct Coverage {
     compared: bool,
     /// What the last self-check said.
     last: SelfChecked,
-    /// When the first self-check was made.
-    first: Option<BootNs>,
+    /// When the books were first read, or the first self-check was made.
+    began: Option<BootNs>,
     /// Programs that were attached at some time.
     attached_once: BTreeSet<&'static str>,
     /// Once, books and canary were in order.
@@ -138,6 +138,7 @@ pub struct Coverage {
 impl Coverage {
     /// Takes a reading of the books.
     pub fn books(&mut self, books: &KernelCounters, now: BootNs) {
+        self.began.get_or_insert(now);
         let before = self.books.replace(books.values);
         self.compared = before.is_some();
         let before = before.unwrap_or([0; _]);
@@ -150,7 +151,7 @@ impl Coverage {
         let attached = check.attached.iter().filter(|(_, attached)| *attached);
         self.attached_once
             .extend(attached.map(|(program, _)| *program));
-        self.first.get_or_insert(now);
+        self.began.get_or_insert(now);
         self.last = SelfChecked {
             canary: check.canary.max(self.last.canary),
             ..check
@@ -210,7 +211,7 @@ impl Coverage {
         });
         let missing = self.last.missing.iter().copied().map(Gap::FeatureMissing);
         let unpinned = self.last.unpinned.then_some(Gap::NotPinned);
-        let silent = self.last.canary.or(self.first).is_some_and(|last| {
+        let silent = self.last.canary.or(self.began).is_some_and(|last| {
             now.since(last) >= CANARY_PATIENCE // Also where no self-check comes any more.
         });
         unattached
@@ -390,6 +391,11 @@ mod tests {
         let mut coverage = Coverage::default();
         coverage.self_check(SelfChecked::default(), at(1));
         check(&mut coverage, 10, &["not_yet_verified"]);
+        check(&mut coverage, 11, &["not_yet_verified", "canary_missing"]);
+
+        // A monitor that cannot even check itself has books.
+        let mut coverage = Coverage::default();
+        coverage.books(&reading(&[]), at(1));
         check(&mut coverage, 11, &["not_yet_verified", "canary_missing"]);
 
         let mut coverage = complete();

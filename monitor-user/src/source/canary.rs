@@ -4,9 +4,11 @@
 //! are reserved for documentation (RFC 5737, RFC 3849). The kernel's flow map must have counted
 //! them a moment later.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use monitor_common::flow::{FlowKey, ProcessKey, Remote};
+use rustix::io::Errno;
 use zerocopy::{IntoBytes, transmute};
 
 /// The documentation addresses that are asked for: one per hook on `connect()`.
@@ -20,6 +22,8 @@ const PORT: u16 = 9;
 /// What was asked for, and how often.
 pub struct Canary {
     songs: [Song; TARGETS.len()],
+    /// A call could not be made, for want of a descriptor or of memory.
+    mute: bool,
 }
 
 struct Song {
@@ -39,18 +43,24 @@ impl Canary {
         };
         Canary {
             songs: TARGETS.map(song),
+            mute: false,
         }
     }
 
     /// Asks once for each target. One that the host cannot even ask for (no IPv6) is not counted.
     pub fn sing(&mut self) {
+        self.mute = false;
         for song in &mut self.songs {
             let any = match song.target {
                 IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
-            let Ok(socket) = UdpSocket::bind(SocketAddr::new(any, 0)) else {
-                continue;
+            let socket = match UdpSocket::bind(SocketAddr::new(any, 0)) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    self.mute |= !is_without_family(&error);
+                    continue;
+                }
             };
             // The hook runs before the route is looked up: an unreachable target counts too.
             let _ = socket.connect(SocketAddr::new(song.target, PORT));
@@ -58,11 +68,10 @@ impl Canary {
         }
     }
 
-    /// Whether every call was counted, given how to look up the calls counted.
+    /// Whether every call was made and counted, given how to look up the calls counted.
     pub fn was_heard(&self, counted: impl Fn(&FlowKey) -> u64) -> bool {
-        self.songs
-            .iter()
-            .all(|song| counted(&song.key) >= song.calls)
+        let mut songs = self.songs.iter();
+        !self.mute && songs.all(|song| counted(&song.key) >= song.calls)
     }
 
     /// Whether a record is about the canary itself, which is nobody's business.
@@ -74,6 +83,12 @@ impl Canary {
             .iter()
             .any(|song| song.key.as_bytes().get(..32) == about)
     }
+}
+
+/// Whether a socket could not be had because the host is without its address family.
+fn is_without_family(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn key(process: ProcessKey, target: IpAddr) -> FlowKey {
@@ -112,6 +127,8 @@ mod tests {
         let v4 = canary.songs[0].key;
         assert!(!canary.was_heard(|key| u64::from(*key == v4)));
         assert!(canary.was_heard(|_| 1));
+        canary.mute = true;
+        assert!(!canary.was_heard(|_| 1));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! `bpf_cgroup_link_show_fdinfo`; `bpf_prog_show_fdinfo`, with skipped runs since 5.12.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 
 use anyhow::Context;
 
@@ -30,17 +31,21 @@ pub struct Programs {
 ///
 /// # Errors
 ///
-/// If `/proc` cannot be read.
+/// If `/proc` cannot be read, or no descriptor is left to read it with: a link that could not be
+/// looked at is not a link that is gone.
 pub fn programs(host: &HostRoot) -> anyhow::Result<Programs> {
     let folder = host.0.join("proc/self/fdinfo");
     let entries =
         std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut programs = Programs::default();
-    for entry in entries.flatten() {
-        // A descriptor that was closed since is not there to read.
-        if let Ok(text) = std::fs::read(entry.path())
-            && text.len() <= FDINFO_BYTES_MAX
-        {
+    for entry in entries {
+        let path = entry?.path();
+        let text = match std::fs::read(&path) {
+            // A descriptor that was closed since.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        if text.len() <= FDINFO_BYTES_MAX {
             let text = String::from_utf8_lossy(&text);
             programs.attached.extend(program_of_link(&text));
             programs.skipped.extend(skipped_runs(&text));
