@@ -14,7 +14,11 @@ use std::io::{self, BufRead, Error, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 /// Destinations that TCP connects take turns with: a closed connection holds its ports for a
 /// minute, and there are 28 000 for each destination.
@@ -73,6 +77,7 @@ fn prepare(kind: &str) -> io::Result<Operation> {
     match kind {
         "tcp-connect" => tcp_connect(),
         "tls-hello" => tls_hello(),
+        "tls-handshake" => tls_handshake(),
         "tcp-stream" => tcp_stream(),
         "udp-connect" => udp_connect(),
         "udp-sendto" => udp_sendto(),
@@ -113,6 +118,52 @@ fn tls_hello() -> io::Result<Operation> {
         server.write_all(&[0])?;
         client.read_exact(&mut [0])
     }))
+}
+
+/// A connection with a whole TLS 1.3 handshake: nothing is resumed, the server's key is P-256.
+fn tls_handshake() -> io::Result<Operation> {
+    const NAME: &str = "api.load.example";
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
+    let signed = rcgen::generate_simple_self_signed([NAME.to_owned()]).map_err(Error::other)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(signed.cert.der().clone()).map_err(Error::other)?;
+    let mut client_side = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client_side.resumption = rustls::client::Resumption::disabled();
+    let client_side = Arc::new(client_side);
+    let key = PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der());
+    let server_side = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key.into())
+        .map_err(Error::other)?;
+    let server_side = Arc::new(server_side);
+    let name = ServerName::try_from(NAME).map_err(Error::other)?;
+    Ok(Box::new(move |number| {
+        let host = number.to_le_bytes()[0] % ADDRESSES + 1;
+        let client = TcpStream::connect((Ipv4Addr::new(198, 51, 100, host), port))?;
+        let (server, _) = listener.accept()?;
+        let new = ClientConnection::new(Arc::clone(&client_side), name.clone());
+        let mut near = rustls::StreamOwned::new(new.map_err(Error::other)?, client);
+        let new = ServerConnection::new(Arc::clone(&server_side));
+        let mut far = rustls::StreamOwned::new(new.map_err(Error::other)?, server);
+        near.sock.set_nonblocking(true)?;
+        far.sock.set_nonblocking(true)?;
+        while near.conn.is_handshaking() || far.conn.is_handshaking() {
+            would_block(near.conn.complete_io(&mut near.sock))?;
+            would_block(far.conn.complete_io(&mut far.sock))?;
+        }
+        Ok(())
+    }))
+}
+
+/// Passes over that the other end has to speak first.
+fn would_block<T>(result: io::Result<T>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A packet on one connection, after its hello.
