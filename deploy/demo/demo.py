@@ -11,6 +11,7 @@ files in a temporary folder, and everything ends with this program.
 
 import argparse
 import http.server
+import itertools
 import json
 import os
 import pathlib
@@ -42,6 +43,16 @@ PORT = 8443
 EXPECTED_TOOL = ".local/share/claude/versions/2.1.328"
 BANNED_TOOL = "lib/node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex"
 
+OTHER_TOOL = ".qoder/bin/qodercli/qodercli-1.1.52"
+
+# With --keep they go on: whom each contacts in turn, and how long an answer takes.
+DAILY = {
+    EXPECTED_TOOL: ["api.anthropic.com"] * 3 + ["claude.ai", "files.example.net"],
+    OTHER_TOOL: ["api1.qoder.sh", "api2.qoder.sh", "openapi.qoder.sh", "sg-pum.alibabachengdun.com"],
+    BANNED_TOOL: ["api.openai.com"],
+}
+ANSWER_S = 1
+
 # What the pager must hear, by alertname and tool.
 WANTED = [
     ("banned-tool", "codex-cli", "Telltale"),
@@ -63,9 +74,10 @@ def world():
 
 
 class Hello(http.server.BaseHTTPRequestHandler):
-    """Answers everything."""
+    """Answers everything, and for /slow takes its time."""
 
     def do_GET(self):
+        time.sleep(ANSWER_S if self.path == "/slow" else 0)
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"hello\n")
@@ -209,7 +221,7 @@ scrape_configs:
 receivers: [{{name: pager, webhook_configs: [{{url: "http://127.0.0.1:{ports['pager']}/"}}]}}]
 """
     )
-    for tool in (EXPECTED_TOOL, BANNED_TOOL):
+    for tool in DAILY:
         path = folder / tool
         path.parent.mkdir(parents=True)
         shutil.copy(shutil.which("curl"), path)
@@ -284,6 +296,16 @@ def check_dashboards(port):
     return silent
 
 
+def work(stage, tool):
+    """A tool that contacts its endpoints in turn, for as long as its namespace is there."""
+    for host in itertools.cycle(DAILY[tool]):
+        try:
+            stage.run_tool(tool, f"http://{host}:{PORT}/slow")
+        except subprocess.CalledProcessError:
+            return
+        time.sleep(ANSWER_S / 2)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     built = [ROOT / "target" / kind / "telltale" for kind in ("release", "debug")]
@@ -320,7 +342,9 @@ def main():
             missing = show(begun)
             silent = check_dashboards(ports["prometheus"]) if arguments.dashboards else []
             if arguments.keep:
-                print("Ctrl-C ends it.")
+                for tool in DAILY:
+                    threading.Thread(target=work, args=(stage, tool), daemon=True).start()
+                print("They go on. Ctrl-C ends it.", flush=True)
                 try:
                     threading.Event().wait()
                 except KeyboardInterrupt:
