@@ -247,6 +247,12 @@ impl Metrics {
         self.kernel.map_capacity.set([map], signed(capacity));
     }
 
+    /// Says how full a ring was at most, and could be, in bytes.
+    pub fn set_ring(&self, ring: &str, most: u64, capacity: u64) {
+        self.kernel.ring_peak.set([ring], signed(most));
+        self.kernel.ring_capacity.set([ring], signed(capacity));
+    }
+
     /// Says what a kernel program has cost since it was loaded.
     pub fn set_program(&self, program: &str, runs: u64, run_time: Duration) {
         self.kernel.program_runs.follow([program], runs);

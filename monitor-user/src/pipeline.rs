@@ -285,6 +285,9 @@ fn apply(line: &mut Line, samples: &mut Samples, batch: &Batch) {
         for (map, entries, capacity) in &figures.maps {
             metrics.set_map(map, *entries, *capacity);
         }
+        for (ring, most, capacity) in &figures.rings {
+            metrics.set_ring(ring, *most, *capacity);
+        }
     }
 }
 

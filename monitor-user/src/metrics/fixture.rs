@@ -125,6 +125,7 @@ pub fn everything() -> Metrics {
     metrics.record_decode_error(&DecodeError::UnknownKind(9));
     metrics.set_hook_attached("connect4", true);
     metrics.set_map("FLOWS", 1, 65_536);
+    metrics.set_ring("control", 64, 4 << 20);
     metrics.set_program("connect4", 1, std::time::Duration::from_micros(1));
     metrics.set_table("names", 2, 65_536);
     metrics.set_event_log(&EventLogStats {

@@ -106,6 +106,8 @@ pub(super) struct Kernel {
     pub(super) program_seconds: Stopwatch<1>,
     pub(super) map_entries: Gauge<1>,
     pub(super) map_capacity: Gauge<1>,
+    pub(super) ring_peak: Gauge<1>,
+    pub(super) ring_capacity: Gauge<1>,
 }
 
 impl Kernel {
@@ -157,6 +159,17 @@ impl Kernel {
                 "telltale_map_capacity",
                 "Entries that a kernel map can hold.",
                 [MAP],
+            )?,
+            ring_peak: define.gauge(
+                "telltale_ring_peak_bytes",
+                "The most that was in a ring when it was emptied (every 20 ms), within a minute; \
+                 a record that finds no room is dropped, and counted as `ring_full`.",
+                [RING],
+            )?,
+            ring_capacity: define.gauge(
+                "telltale_ring_capacity_bytes",
+                "What a ring can hold.",
+                [RING],
             )?,
         };
         // A rate needs a zero to start from, and the first scrape may come before the books.

@@ -228,6 +228,8 @@ pub const RESTART_OUTCOME: Label = Label::new(
 pub const PROGRAM: Label = Label::new("program", "programs of the kernel object");
 /// Kernel map.
 pub const MAP: Label = Label::new("map", "maps of the kernel object");
+/// Ring between kernel and user space.
+pub const RING: Label = Label::new("ring", "`control`, `detail`, `payload`");
 /// Kind of record.
 pub const EVENT_KIND: Label = Label::new("kind", "record kinds of this build");
 /// Why a record could not be decoded.

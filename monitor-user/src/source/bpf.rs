@@ -28,6 +28,7 @@ use monitor_common::record::{Header, KernelCounters, MISSING_PINS};
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::attach::{Hook, Need, programs};
+use self::figures::Fill;
 use self::handover::{CHECKPOINT_BYTES, Handover};
 use self::load_error::{LoadError, chain, object_error, program_error};
 use self::pins::{Pins, PinsError};
@@ -115,6 +116,8 @@ pub struct Kernel {
     unpinned: bool,
     /// Records and flows of another layout that were found and thrown away.
     discarded: u64,
+    /// How full the rings were.
+    fill: Fill,
     // Holds the programs.
     ebpf: Ebpf,
     cgroup: OwnedFd,
@@ -171,6 +174,7 @@ impl Kernel {
             unpinned: options.pin.is_some() && pins.is_none(),
             pins,
             discarded: 0,
+            fill: Fill::default(),
             ebpf,
             cgroup: cgroup_root,
         };
@@ -279,9 +283,12 @@ impl Kernel {
             (Ring::Control, &mut self.control),
         ];
         for (ring, records) in rings {
+            let mut taken = 0;
             while let Some(record) = records.next() {
+                taken += figures::room(record.len());
                 each(ring, whole(&record));
             }
+            self.fill.note(ring, taken);
         }
     }
 

@@ -33,7 +33,7 @@ pub enum Ring {
 }
 
 /// Number of rings.
-const RINGS: usize = 3;
+pub const RINGS: usize = 3;
 
 struct Entry {
     /// Its place: the time of the record, or of one before it in its ring, or 0 to go first.
