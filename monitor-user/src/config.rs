@@ -210,6 +210,8 @@ pub enum SyslogAddress {
     Udp(SocketAddr),
     /// `tcp:IP:PORT`, with octet counting (RFC 6587).
     Tcp(SocketAddr),
+    /// `tls:HOST:PORT` (RFC 5425): name or IP address, which the receiver's certificate is for.
+    Tls(String, u16),
     /// `journald`: the journal of this host, in its own protocol.
     Journald,
 }

@@ -687,12 +687,14 @@ pub const SYSLOG_ADDRESS: Key<Text<SyslogAddress>> = Key {
     section: &SYSLOG,
     name: "address",
     shape: Text {
-        of: "`unix:PATH`, `udp:IP:PORT`, `tcp:IP:PORT` or `journald`",
+        of: "`unix:PATH`, `udp:IP:PORT`, `tcp:IP:PORT`, `tls:HOST:PORT` or `journald`",
         default: Absent::Mistake,
         example: "unix:/dev/log",
         parse: values::syslog_address,
     },
-    meaning: "Where it listens. Over TCP, octet counting (RFC 6587) is spoken.",
+    meaning: "Where it listens. Over TCP, octet counting (RFC 6587) is spoken. Over TLS \
+              (RFC 5425), the receiver's certificate must be for the host that is written here, \
+              by one of the CA certificates of this host.",
 };
 
 /// `alerts.syslog.format`.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use reqwest::Url;
+use rustls::pki_types::ServerName;
 
 use super::{Destination, EventFormat, EventsScope, Sampling, SyslogAddress, SyslogStyle};
 use crate::core::redact::Arguments;
@@ -321,14 +322,26 @@ pub fn syslog_address(text: &str) -> Result<SyslogAddress, String> {
                 .to_owned()
         })
     };
+    let host_port = |text: &str| {
+        let (host, port) = text.rsplit_once(':')?;
+        let unbracketed = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        let host = unbracketed.unwrap_or(host);
+        ServerName::try_from(host).ok()?;
+        Some(SyslogAddress::Tls(host.to_owned(), port.parse().ok()?))
+    };
     match text.split_once(':') {
         None if text == "journald" => Ok(SyslogAddress::Journald),
         Some(("unix", socket)) => path(socket).map(SyslogAddress::Unix),
         Some(("udp", address)) => ip_port(address).map(SyslogAddress::Udp),
         Some(("tcp", address)) => ip_port(address).map(SyslogAddress::Tcp),
+        Some(("tls", address)) => host_port(address).ok_or_else(|| {
+            "not a name, or an IP address, and a port; write for example \
+             \"tls:logs.example:6514\""
+                .to_owned()
+        }),
         _ => Err(
             "no such receiver; write \"unix:/dev/log\", \"udp:IP:PORT\", \
-                  \"tcp:IP:PORT\" or \"journald\""
+                  \"tcp:IP:PORT\", \"tls:HOST:PORT\" or \"journald\""
                 .to_owned(),
         ),
     }
@@ -517,12 +530,17 @@ mod tests {
         let unix = SyslogAddress::Unix(PathBuf::from("/dev/log"));
         assert_eq!(syslog_address("unix:/dev/log"), Ok(unix));
         assert_eq!(syslog_address("journald"), Ok(SyslogAddress::Journald));
+        let tls = |host: &str| Ok(SyslogAddress::Tls(host.to_owned(), 6514));
+        assert_eq!(syslog_address("tls:logs.example:6514"), tls("logs.example"));
+        assert_eq!(syslog_address("tls:[2001:db8::1]:6514"), tls("2001:db8::1"));
         for bad in [
             "",
             "unix:",
             "udp:host:514",
             "tcp:192.0.2.1",
-            "tls:192.0.2.1:6514",
+            "tls:192.0.2.1",
+            "tls:logs.example:65536",
+            "tls:a b:6514",
         ] {
             assert!(syslog_address(bad).is_err(), "{bad:?}");
         }

@@ -46,6 +46,7 @@ impl Alertmanager {
         let occurrences = notice.occurrences.to_string();
         let mut annotations = plain(&notice.annotations);
         annotations.insert("occurrences", &occurrences);
+        annotations.insert("id", &notice.id);
         let ends_ns = if notice.fires() {
             // It may have waited for long: it fires as of now, or something later of it waits.
             let lapse = self.resend.saturating_mul(LAPSE_FACTOR).as_nanos();
@@ -118,7 +119,7 @@ mod tests {
                 "job": "telltale", "instance": "build-7",
             },
             "annotations": {
-                "summary": "Claude Code is banned and runs", "occurrences": "2",
+                "summary": "Claude Code is banned and runs", "occurrences": "2", "id": "5f3c-5",
                 "policy_digest": "00ff", "runbook": "docs/alerts.md#banned-tool",
             },
             "startsAt": "2026-11-20T09:32:02.000000000Z",

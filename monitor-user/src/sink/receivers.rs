@@ -57,10 +57,8 @@ pub fn start(alerts: &Alerts, host: &HostInfo) -> anyhow::Result<Vec<Post>> {
         starter.http("slack", index, target(chat), Slack)?;
     }
     for (index, syslog) in alerts.syslog.iter().enumerate() {
-        let transport = Syslog {
-            address: syslog.address.clone(),
-            style: syslog.style,
-        };
+        let transport = Syslog::new(syslog.address.clone(), syslog.style)
+            .with_context(|| format!("syslog-{}", index + 1))?;
         let key = format!("{:?} {:?}", syslog.address, syslog.style);
         starter.start("syslog", index, &key, transport)?;
     }

@@ -1,18 +1,25 @@
-//! Alerts to syslog (RFC 5424, plain or with CEF) and to the journal of systemd.
+//! Alerts to syslog (RFC 5424, plain or with CEF; over TLS as RFC 5425 says) and to the journal of
+//! systemd.
 //!
-//! In: alerts. Out: one message for each. A datagram counts as delivered when it is sent: nobody
-//! answers it. Over TCP, a connection carries one batch and counts when the receiver has closed
+//! In: alerts. Out: one message for each. A datagram counts as delivered when it is sent and no
+//! host said that nobody takes it: nobody else answers. Over TCP, a connection carries one batch and counts when the receiver has closed
 //! it in turn, having read all.
 
 use std::fmt::Write;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use anyhow::Context;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls_platform_verifier::ConfigVerifierExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::is_unprintable;
 use super::notice::{Notice, State};
@@ -22,6 +29,9 @@ use crate::config::{SyslogAddress, SyslogStyle};
 
 /// Time for a batch.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a host that has no such receiver has to say so (ICMP).
+const REFUSAL_WAIT: Duration = Duration::from_millis(200);
 
 /// Bytes of one message: what every receiver must take over UDP (RFC 5426), a hundred times, and
 /// less than a datagram holds.
@@ -37,12 +47,12 @@ const STRUCTURED_ID: &str = "telltale@32473";
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// Sends messages.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Syslog {
-    /// Where to.
-    pub address: SyslogAddress,
-    /// What they say; the journal has a form of its own.
-    pub style: SyslogStyle,
+    address: SyslogAddress,
+    style: SyslogStyle,
+    /// There for an address that needs it.
+    tls: Option<TlsConnector>,
 }
 
 impl Transport for Syslog {
@@ -59,6 +69,23 @@ impl Transport for Syslog {
 }
 
 impl Syslog {
+    /// Sends to this address in this style; the journal has a form of its own.
+    ///
+    /// # Errors
+    ///
+    /// If TLS is needed and the host has no CA certificates.
+    pub fn new(address: SyslogAddress, style: SyslogStyle) -> anyhow::Result<Self> {
+        let tls = match address {
+            SyslogAddress::Tls(..) => Some(connector()?),
+            _ => None,
+        };
+        Ok(Syslog {
+            address,
+            style,
+            tls,
+        })
+    }
+
     async fn send(&self, notices: &[Notice]) -> io::Result<()> {
         match &self.address {
             SyslogAddress::Journald => {
@@ -67,7 +94,18 @@ impl Syslog {
             }
             SyslogAddress::Unix(path) => to_unix(path, self.messages(notices)).await,
             SyslogAddress::Udp(address) => to_udp(*address, self.messages(notices)).await,
-            SyslogAddress::Tcp(address) => to_tcp(*address, self.messages(notices)).await,
+            SyslogAddress::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                to_stream(stream, self.messages(notices)).await
+            }
+            SyslogAddress::Tls(host, port) => {
+                let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+                let name = ServerName::try_from(host.clone()).map_err(invalid)?;
+                let connector = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                let stream = connector.connect(name, stream).await?;
+                to_stream(stream, self.messages(notices)).await
+            }
         }
     }
 
@@ -95,11 +133,25 @@ async fn to_udp(address: SocketAddr, messages: Vec<Vec<u8>>) -> io::Result<()> {
     for message in messages {
         socket.send(&message).await?;
     }
-    Ok(())
+    match timeout(REFUSAL_WAIT, socket.recv(&mut [0])).await {
+        Ok(Err(refused)) => Err(refused),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
 }
 
-async fn to_tcp(address: SocketAddr, messages: Vec<Vec<u8>>) -> io::Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
+/// Trusts whom this host does.
+fn connector() -> anyhow::Result<TlsConnector> {
+    // An error says that one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = ClientConfig::with_platform_verifier()
+        .context("no TLS client; install the ca-certificates package")?;
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+async fn to_stream(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    messages: Vec<Vec<u8>>,
+) -> io::Result<()> {
     for message in messages {
         stream
             .write_all(format!("{} ", message.len()).as_bytes())
@@ -107,8 +159,12 @@ async fn to_tcp(address: SocketAddr, messages: Vec<Vec<u8>>) -> io::Result<()> {
         stream.write_all(&message).await?;
     }
     stream.shutdown().await?;
-    // The end of its stream says that it has read ours.
-    stream.read(&mut [0; 512]).await.map(|_| ())
+    // The end of its stream says that it has read ours. Of TLS, many receivers leave it at closing
+    // the connection.
+    match stream.read(&mut [0; 512]).await {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A message of RFC 5424.
@@ -326,7 +382,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = SyslogAddress::Tcp(listener.local_addr().unwrap());
         let style = SyslogStyle::Rfc5424;
-        let syslog = Syslog { address, style };
+        let syslog = Syslog::new(address, style).unwrap();
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut text = String::new();
@@ -345,12 +401,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_receiver_that_never_says_that_it_has_read_is_not_waited_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let syslog = Syslog {
-            address: SyslogAddress::Tcp(listener.local_addr().unwrap()),
-            style: SyslogStyle::Rfc5424,
-        };
+        let address = SyslogAddress::Tcp(listener.local_addr().unwrap());
+        let syslog = Syslog::new(address, SyslogStyle::Rfc5424).unwrap();
         let expect = Delivery::Unreachable("timed out".to_owned());
         assert_eq!(syslog.deliver(&[notice()]).await, expect);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_refuses_datagrams_is_heard() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = SyslogAddress::Udp(receiver.local_addr().unwrap());
+        let syslog = Syslog::new(address, SyslogStyle::Rfc5424).unwrap();
+        assert_eq!(syslog.deliver(&[notice()]).await, Delivery::Delivered);
+        drop(receiver);
+        let refused = syslog.deliver(&[notice()]).await;
+        assert!(
+            matches!(&refused, Delivery::Unreachable(why) if why.contains("refused")),
+            "{refused:?}"
+        );
     }
 
     #[tokio::test]
@@ -359,10 +427,7 @@ mod tests {
         let path = folder.path().join("log");
         let receiver = UnixDatagram::bind(&path).unwrap();
         let style = SyslogStyle::Cef;
-        let syslog = Syslog {
-            address: SyslogAddress::Unix(path),
-            style,
-        };
+        let syslog = Syslog::new(SyslogAddress::Unix(path), style).unwrap();
         assert_eq!(
             syslog.deliver(&[notice(), notice()]).await,
             Delivery::Delivered
