@@ -7,6 +7,7 @@
     reason = "tests report failure by panicking, in their helpers too"
 )]
 
+mod journal;
 mod newer;
 mod syslog;
 
@@ -348,6 +349,15 @@ fn alertmanager_is_told_of_a_banned_tool_and_of_its_end() {
     assert_eq!(alert["labels"]["severity"], "critical", "{alert:#}");
     assert!(alert["labels"]["alertname"].is_string(), "{alert:#}");
     assert!(alert["annotations"]["summary"].is_string(), "{alert:#}");
+    // As somebody on call would ask.
+    let mut amtool = Command::new("amtool");
+    amtool.arg(format!(
+        "--alertmanager.url=http://{}",
+        alertmanager.address
+    ));
+    amtool.args(["alert", "query", &format!("tool={}", tool.id)]);
+    let said = succeeds(&mut amtool);
+    assert!(said.contains("banned-tool"), "{said}");
     let state = |state: &'static str| {
         let tool = tool.id.clone();
         move |body: &Value| {

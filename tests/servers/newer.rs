@@ -1,9 +1,10 @@
-//! The same against servers that are newer than Debian 12's: Prometheus 3, Alertmanager 0.33, and an
-//! OpenTelemetry Collector.
+//! The same against servers that Debian 12 does not have: Prometheus 3, Alertmanager 0.33, an
+//! OpenTelemetry Collector, and VictoriaLogs.
 //!
 //! In: `target/tools/servers`, which `cargo xtask test servers` fills. Out: what they hold.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use std::time::Duration;
 use monitor_tests::running::Running;
 use monitor_tests::scene::{SERVER_V4, Scene};
 use monitor_tests::telltale::free_address;
-use monitor_tests::wait;
+use monitor_tests::{http, wait};
+use serde_json::Value;
 
-use super::{page_once, prometheus_of, query};
+use super::{encoded, page_once, prometheus_of, query};
 
 /// A program that is not this machine's own.
 #[track_caller]
@@ -112,4 +114,72 @@ fn a_collector_is_told_events_and_metrics() {
     });
     let dropped = telltale.metrics().sum("telltale_sink_dropped_total", &[]);
     assert_eq!(dropped, Some(0.0));
+}
+
+/// A store of logs that listens at `address`.
+fn victoria_logs(dir: &Path, address: SocketAddr) -> Running {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", &newer("victoria-logs")]);
+    command.arg(format!("-httpListenAddr={address}"));
+    command.arg(format!("-storageDataPath={}", dir.join("logs").display()));
+    let mut process = Running::start("victoria-logs", dir, command);
+    wait::until("VictoriaLogs", wait::START, || {
+        assert!(process.status().is_none(), "{}", process.describe());
+        let health = http::get(address, "/health");
+        health.is_ok_and(|it| it.status == 200).then_some(())
+    });
+    process
+}
+
+/// Events are kept by a store of logs, which finds them by their fields.
+#[test]
+fn victoria_logs_finds_events_by_their_fields() {
+    let scene = Scene::new();
+    let _servers = scene.serve_https();
+    let tool = scene.own_tool();
+    scene.dns.answer(&tool.api, &[SERVER_V4]);
+    let address = free_address();
+    let _logs = victoria_logs(scene.dir(), address);
+    let config = format!(
+        "[policy]\nbanned = [\"{}\"]\n\n\
+         [otlp]\nurl = \"http://{address}/insert/opentelemetry\"\nmetrics_seconds = 0\n",
+        tool.id
+    );
+    let telltale = scene.telltale().config(&config).start();
+    scene.run(&tool.program, &["connect", &format!("{}:443", tool.api)]);
+    let opened = telltale.wait_for("connection-opened", |event| {
+        event.action() == "connection-opened" && event.text("destination.domain") == tool.api
+    });
+    let find = |query: &str| {
+        let path = format!("/select/logsql/query?query={}", encoded(query));
+        wait::until(query, wait::SOON, || {
+            let found = http::get(address, &path).ok()?.body;
+            serde_json::from_str::<Value>(found.lines().next()?).ok()
+        })
+    };
+    let found = find(&format!(
+        "\"telltale.tool.id\":=\"{}\" \"event.action\":=\"connection-opened\" \
+         \"destination.domain\":=\"{}\"",
+        tool.id, tool.api
+    ));
+    for (field, value) in [
+        ("event.id", opened.text("event.id")),
+        ("process.entity_id", opened.text("process.entity_id")),
+        ("destination.ip", SERVER_V4),
+        ("destination.port", "443"),
+        ("service.name", "telltale"),
+        ("_time", opened.text("@timestamp")),
+    ] {
+        assert_eq!(found[field], value, "{field} of {found:#}");
+    }
+    assert!(found["_msg"].as_str().unwrap().contains(&tool.api));
+    let banned = find("\"event.kind\":=\"alert\" \"rule.name\":=\"banned-tool\"");
+    assert_eq!(banned["severity"], "ERROR", "{banned:#}");
+    // Each event of the log is there, once.
+    let events = telltale.stop();
+    let lines = events.len();
+    find(&format!(
+        "* | stats count() all, count_uniq(\"event.id\") different \
+         | filter all:={lines} different:={lines}"
+    ));
 }

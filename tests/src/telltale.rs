@@ -26,6 +26,7 @@ pub struct Options<'a> {
     dir: &'a Path,
     config: String,
     args: Vec<String>,
+    through: Vec<String>,
     inside: Option<&'a NetNs>,
     address: SocketAddr,
 }
@@ -45,6 +46,7 @@ impl<'a> Options<'a> {
             dir,
             config: String::new(),
             args: Vec::new(),
+            through: Vec::new(),
             inside: None,
             address: free_address(),
         }
@@ -77,6 +79,13 @@ impl<'a> Options<'a> {
         self
     }
 
+    /// Runs it by a program, such as `env`, that replaces itself by what its arguments end with.
+    #[must_use]
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Runs in a network namespace.
     #[must_use]
     pub fn inside(mut self, ns: &'a NetNs) -> Self {
@@ -93,16 +102,17 @@ impl<'a> Options<'a> {
     #[track_caller]
     pub fn start(self) -> Telltale<'a> {
         let events = self.dir.join("events.ndjson");
+        let telltale = binary::telltale().display().to_string();
+        let words = [&self.through[..], &[telltale]].concat();
         let mut command = match self.inside {
-            Some(ns) => ns.command(&binary::telltale().display().to_string()),
+            Some(ns) => ns.command(&words[0]),
             None => {
                 let mut command = Command::new("setpriv");
-                command
-                    .args(["--pdeathsig", "KILL"])
-                    .arg(binary::telltale());
+                command.args(["--pdeathsig", "KILL", &words[0]]);
                 command
             }
         };
+        command.args(&words[1..]);
         command.args(["run", "--web.listen-address", &self.address.to_string()]);
         command
             .arg("--config")

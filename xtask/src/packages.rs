@@ -32,6 +32,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("podman", "podman"),
     ("runc", "runc"),
     ("systemctl", "systemd"),
+    ("patch", "patch"),
+    ("xz", "xz-utils"),
 ];
 
 /// A systemd-resolved for the tests. Installed, it would become the resolver of this machine.

@@ -25,6 +25,18 @@ impl Suite {
     /// # Errors
     /// When this machine has no Debian mirror, or the index cannot be fetched and verified.
     pub fn open(cache: &Path, name: &str) -> Result<Suite> {
+        Suite::open_kinds(cache, name, &["deb"])
+    }
+
+    /// As [`Suite::open`], with source packages.
+    ///
+    /// # Errors
+    /// As [`Suite::open`].
+    pub fn open_with_sources(cache: &Path, name: &str) -> Result<Suite> {
+        Suite::open_kinds(cache, name, &["deb", "deb-src"])
+    }
+
+    fn open_kinds(cache: &Path, name: &str, kinds: &[&str]) -> Result<Suite> {
         let suite = Suite {
             folder: cache.join("apt").join(name),
         };
@@ -38,8 +50,9 @@ impl Suite {
                 .with_context(|| format!("{}", suite.folder.display()))?;
         }
         let mirror = mirror(name.ends_with("-security"))?;
-        let source = format!("deb [signed-by={KEYRING}] {mirror} {name} main\n");
-        suite.write("etc/sources.list", &source)?;
+        let source = |kind| format!("{kind} [signed-by={KEYRING}] {mirror} {name} main\n");
+        let sources: String = kinds.iter().map(source).collect();
+        suite.write("etc/sources.list", &sources)?;
         suite.write("state/status", "")?;
         // Without this an index that could not be fetched is a warning, and no package is there.
         let strict = "APT::Update::Error-Mode=any";
@@ -106,12 +119,55 @@ impl Suite {
     /// # Errors
     /// As [`Suite::unpack`].
     pub fn unpack_needed(&self, packages: &[&str], prefix: &str, folder: &Path) -> Result<()> {
+        self.unpack_fetched("install", packages, prefix, folder)
+    }
+
+    /// Fetches what building a source package needs, and unpacks as [`Suite::unpack_needed`].
+    ///
+    /// # Errors
+    /// As [`Suite::unpack`].
+    pub fn unpack_needed_to_build(&self, source: &str, prefix: &str, folder: &Path) -> Result<()> {
+        self.unpack_fetched("build-dep", &[source], prefix, folder)
+    }
+
+    /// Fetches a source package and unpacks it into `folder`, without applying its patches.
+    ///
+    /// # Errors
+    /// As [`Suite::unpack`].
+    pub fn unpack_source(&self, source: &str, folder: &Path) -> Result<()> {
+        let archives = self.folder.join("archives");
+        for folder in [&archives, folder] {
+            fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+        }
+        let mut download = self.apt("apt-get");
+        download.args(["-qq", "source", "--download-only", source]);
+        shell::run(download.current_dir(&archives))?;
+        // Its own files are in an archive beside the original's, whose top folder has any name.
+        for (part, strip) in [(".orig.tar", "1"), (".debian.tar", "0")] {
+            let mut files = fs::read_dir(&archives)?.filter_map(|entry| Some(entry.ok()?.path()));
+            let archive = files
+                .find(|path| path.to_string_lossy().contains(part))
+                .with_context(|| format!("no {part} in {}", archives.display()))?;
+            let mut unpack = Command::new("tar");
+            unpack.arg("-xf").arg(archive).arg("-C").arg(folder);
+            shell::run(unpack.args(["--strip-components", strip]))?;
+        }
+        fs::remove_dir_all(&archives).with_context(|| format!("{}", archives.display()))
+    }
+
+    fn unpack_fetched(
+        &self,
+        command: &str,
+        packages: &[&str],
+        prefix: &str,
+        folder: &Path,
+    ) -> Result<()> {
         let archives = self.folder.join("cache/archives");
         fs::create_dir_all(archives.join("partial"))
             .with_context(|| format!("{}", archives.display()))?;
         let mut download = self.apt("apt-get");
         download.args(["-qq", "-y", "--no-install-recommends", "--download-only"]);
-        shell::run(download.arg("install").args(packages))?;
+        shell::run(download.arg(command).args(packages))?;
         for archive in fs::read_dir(&archives)? {
             let archive = archive?;
             if archive.file_name().to_string_lossy().starts_with(prefix) {
