@@ -13,6 +13,8 @@
 
 mod churn;
 mod log;
+mod receiver;
+mod receivers;
 mod text;
 mod web;
 

@@ -137,7 +137,9 @@ fn receive(stream: &TcpStream, inbox: &Mutex<Inbox>) -> Option<()> {
     stream.set_read_timeout(Some(SILENCE)).ok()?;
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     loop {
-        let body = read_body(&mut reader)?;
+        let (_, body) = read_request(&mut reader)?;
+        let body = serde_json::from_slice(&body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
         let mut inbox = inbox.lock().ok()?;
         let status = if inbox.refusals > 0 {
             inbox.refusals -= 1;
@@ -152,8 +154,11 @@ fn receive(stream: &TcpStream, inbox: &Mutex<Inbox>) -> Option<()> {
     }
 }
 
-/// Reads one request with a `Content-Length` and returns its JSON body.
-fn read_body(reader: &mut impl BufRead) -> Option<Value> {
+/// Reads one request with a `Content-Length` and returns its path and body; `None` at the end.
+pub fn read_request(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    let path = first.split(' ').nth(1)?.to_owned();
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -170,8 +175,7 @@ fn read_body(reader: &mut impl BufRead) -> Option<Value> {
     }
     let mut body = Vec::new();
     reader.take(length).read_to_end(&mut body).ok()?;
-    let text = String::from_utf8_lossy(&body);
-    Some(serde_json::from_slice(&body).unwrap_or_else(|_| Value::String(text.into_owned())))
+    Some((path, body))
 }
 
 #[cfg(test)]

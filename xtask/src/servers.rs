@@ -34,6 +34,9 @@ const LOGS_PATCH: &str = "debian/patches/Disable-vmui.patch";
 /// The program of it, by its import path.
 const LOGS_PACKAGE: &str = "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-logs";
 
+/// Gets some of them.
+type Get = fn(&Site) -> Result<()>;
+
 /// Gets what is not there yet. Later runs find it, whatever became newer since.
 ///
 /// # Errors
@@ -42,8 +45,7 @@ pub fn install(root: &Path) -> Result<()> {
     let folder = root.join("target/tools/servers");
     let programs = folder.join("bin");
     fs::create_dir_all(&programs).with_context(|| programs.display().to_string())?;
-    let servers: [(&str, fn(&Site) -> Result<()>); 2] =
-        [("otelcol", newest), ("victoria-logs", victoria_logs)];
+    let servers: [(&str, Get); 2] = [("otelcol", newest), ("victoria-logs", victoria_logs)];
     for (last, get) in servers {
         if programs.join(last).exists() {
             continue;

@@ -26,6 +26,9 @@ const FAULTS: [&str; 8] = [
     "kernel",
 ];
 
+/// How long receivers are away in the tests of faults; in others some seconds.
+const OUTAGE_S: &str = "60";
+
 /// What was asked for.
 #[derive(clap::Args)]
 pub struct Args {
@@ -93,6 +96,9 @@ pub fn run(args: &Args) -> Result<()> {
         servers::install(&root)?;
         packages::unpack_resolved(&root)?;
         become_root(&mut test)?;
+    }
+    if args.part == Part::Faults {
+        test.env("TELLTALE_TEST_OUTAGE_SECONDS", OUTAGE_S);
     }
     let mut build = shell::cargo();
     build

@@ -263,13 +263,15 @@ async fn intake(name: String, mut offered: mpsc::Receiver<Notice>, shared: Arc<S
     shared.wake.notify_one();
 }
 
-/// Delivers what waits, until nothing does and nothing more will come.
+/// Delivers what waits, until nothing does and nothing more will come. A batch that fails is tried
+/// again as a smaller one: a receiver may need longer for each alert than an attempt may take.
 async fn outlet<T: Transport>(name: String, transport: T, retry: Retry, shared: Arc<Shared>) {
     let (mut failures, mut told) = (0u32, false);
+    let mut most = T::BATCH_MAX;
     loop {
         // Before the spool is looked at: what came in between then wakes.
         let closed = shared.closed.load(Ordering::Acquire);
-        let batch = shared.with_spool(|spool| spool.front(T::BATCH_MAX)).await;
+        let batch = shared.with_spool(move |spool| spool.front(most)).await;
         let batch = batch.unwrap_or_default();
         if batch.is_empty() {
             if closed {
@@ -287,6 +289,7 @@ async fn outlet<T: Transport>(name: String, transport: T, retry: Retry, shared: 
                     tracing::info!("{name} takes alerts again");
                 }
                 (failures, told) = (0, false);
+                most = (most * 2).min(T::BATCH_MAX);
                 continue;
             }
             Delivery::Rejected(why) => {
@@ -308,6 +311,7 @@ async fn outlet<T: Transport>(name: String, transport: T, retry: Retry, shared: 
             told = true;
         }
         add(&counts.retries, 1);
+        most = (most / 2).max(1);
         let delay = retry.delay.saturating_mul(1 << failures.min(16));
         failures = failures.saturating_add(1);
         sleep(jittered(delay.min(retry.delay_max))).await;
@@ -451,6 +455,32 @@ mod tests {
         let stats = post.drain(Instant::now() + Duration::from_secs(1)).await;
         assert_eq!(receiver.taken(), ids(1..3));
         assert_eq!((stats.delivered, stats.dropped_shutdown), (2, 1));
+    }
+
+    /// A receiver that has no time for more than three at once.
+    struct Slow(Scripted);
+
+    impl Transport for Slow {
+        const BATCH_MAX: usize = 64;
+        const REPEATS: bool = true;
+
+        async fn deliver(&self, notices: &[Notice]) -> Delivery {
+            match notices {
+                [_, _, _, _, ..] => Delivery::Unreachable("timed out".into()),
+                few => self.0.deliver(few).await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_is_slow_with_many_gets_few_at_a_time() {
+        let receiver = Scripted::default();
+        let (host, spool) = (fixture::host(), Spool::in_memory(ROOMY));
+        let slow = Slow(receiver.clone());
+        let post = Post::start("test".into(), &host, spool, QUICK, slow);
+        offer(&post, 0..20);
+        assert_eq!(drain(post).await.delivered, 20);
+        assert_eq!(receiver.taken(), ids(0..20));
     }
 
     #[tokio::test]
