@@ -8,8 +8,10 @@
 //! - [`values`]: text → typed value, for the file and for flags alike.
 //! - [`file`]: reads the file, or refuses it.
 //! - [`policy`]: the policy file, which has its own keys.
+//! - [`addresses`]: the databases of addresses.
 //! - [`error`]: what can be wrong.
 
+pub mod addresses;
 #[cfg(test)]
 mod document;
 pub mod error;
@@ -40,6 +42,8 @@ pub struct Config {
     pub events: Events,
     /// The policy file, if there is one.
     pub policy: Option<PathBuf>,
+    /// The databases that rules about addresses are asked of.
+    pub addresses: AddressFiles,
     /// Tools that must not run, each once.
     pub banned: Vec<BannedTool>,
     /// Folder of the catalog; `None` is the built-in one.
@@ -62,6 +66,15 @@ pub struct Config {
     pub resolved: Option<PathBuf>,
     /// The proxies through which AI tools must go outside.
     pub proxies: Vec<Target>,
+}
+
+/// Databases of addresses, in the MaxMind DB format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressFiles {
+    /// Which autonomous system announces an address.
+    pub asn: Option<PathBuf>,
+    /// Where an address is.
+    pub country: Option<PathBuf>,
 }
 
 /// Whether the first bytes of flows are read for names.
@@ -371,7 +384,7 @@ impl Config {
 /// The whole file, section by section. A key that cannot be used keeps its default here, and
 /// its problem with the reader.
 fn read(file: &mut Fields) -> Config {
-    let (policy, banned) = file.section(&keys::POLICY, read_policy);
+    let (policy, banned, addresses) = file.section(&keys::POLICY, read_policy);
     let (sampling, resolved) = file.section(&keys::NAMES, |names| {
         let sampling = names.text(&keys::NAMES_SAMPLE);
         (
@@ -383,6 +396,7 @@ fn read(file: &mut Fields) -> Config {
         web: file.section(&keys::WEB, read_web),
         events: file.section(&keys::EVENTS, read_events),
         policy,
+        addresses,
         banned,
         catalog: file.section(&keys::CATALOG, |catalog| {
             catalog.text(&keys::CATALOG_DIRECTORY)
@@ -427,13 +441,17 @@ fn some_seconds(number: u32) -> Option<Duration> {
     (number > 0).then(|| seconds(number))
 }
 
-fn read_policy(policy: &mut Fields) -> (Option<PathBuf>, Vec<BannedTool>) {
+fn read_policy(policy: &mut Fields) -> (Option<PathBuf>, Vec<BannedTool>, AddressFiles) {
     let file = policy.text(&keys::POLICY_FILE);
     let banned = policy.list(&keys::POLICY_BANNED);
     let banned = banned
         .into_iter()
         .map(|(place, tool)| BannedTool { tool, place });
-    (file, banned.collect())
+    let addresses = AddressFiles {
+        asn: policy.text(&keys::POLICY_ASN_DATABASE),
+        country: policy.text(&keys::POLICY_COUNTRY_DATABASE),
+    };
+    (file, banned.collect(), addresses)
 }
 
 fn read_jobs(jobs: &mut Fields) -> Jobs {
@@ -571,6 +589,7 @@ mod tests {
                 format: EventFormat::Ecs,
             },
             policy: None,
+            addresses: AddressFiles::default(),
             banned: Vec::new(),
             catalog: None,
             jobs: Jobs {
@@ -613,7 +632,7 @@ mod tests {
 
     const EVERYTHING: &str = r#"
         web = { listen_addresses = ["0.0.0.0:0", "[::1]:9100"], telemetry_path = "/m", config_file = "w.yml" }
-        policy = { file = "p.toml", banned = ["qoder-cli", "claude-code"] }
+        policy = { file = "p.toml", banned = ["qoder-cli", "claude-code"], asn_database = "a.mmdb", address_country_database = "c.mmdb" }
         resolvers.addresses = ["192.0.2.53"]
         kernel.pin = "/pins"
         names = { sample = "off", resolved = "off" }
@@ -743,6 +762,10 @@ mod tests {
                 format: EventFormat::Ocsf,
             },
             policy: Some(PathBuf::from("p.toml")),
+            addresses: AddressFiles {
+                asn: Some(PathBuf::from("a.mmdb")),
+                country: Some(PathBuf::from("c.mmdb")),
+            },
             banned: Vec::new(),
             catalog: Some(PathBuf::from("catalog")),
             jobs: Jobs {

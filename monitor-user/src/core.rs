@@ -5,6 +5,7 @@
 //! `collector → alert → policy → attribute → {process, flow, names, catalog}`,
 //! `{names, sample} → event → claim → wire`.
 
+pub mod addresses;
 pub mod alert;
 pub mod attribute;
 pub mod catalog;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use monitor_common::flow::ProcessKey;
 use serde_json::Value;
 
+use crate::core::addresses::{AddressOrigin, CountryCode};
 use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::catalog::{Catalog, Tool};
 use crate::core::event::{BootNs, CgroupId, Endpoint, ExeFile, Protocol};
@@ -261,6 +262,7 @@ fn rules_in_words(event: &Value, catalog: &Catalog, policy: &Policy) -> String {
         process: &process,
         exact: true,
         remote,
+        address: origin_of(event),
         to_resolver: event["telltale"]["endpoint"]["purpose"] == "dns",
         served: event["telltale"]["flow"]["hook"] == "accepted",
         name: name.as_ref(),
@@ -382,6 +384,16 @@ fn name_of(event: &Value) -> Option<NameEvidence> {
         learned: BootNs(0),
         asked_by: ProcessKey::default(),
     })
+}
+
+/// What the databases of then said of the address.
+fn origin_of(event: &Value) -> AddressOrigin {
+    let destination = &event["destination"];
+    let number = destination["as"]["number"].as_u64();
+    AddressOrigin {
+        asn: number.and_then(|number| u32::try_from(number).ok()),
+        country: CountryCode::parse(text(&destination["geo"]["country_iso_code"])),
+    }
 }
 
 fn remote_of(event: &Value) -> Option<Endpoint> {

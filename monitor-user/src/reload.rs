@@ -1,6 +1,6 @@
 //! New policy and catalog without a restart: on SIGHUP, and when a file changes.
 //!
-//! In: the files that judge. Out: a [`Reload`] for the line, ready to be put in place between two
+//! In: the files that judge: policy, catalog, databases of addresses. Out: a [`Reload`] for the line, ready to be put in place between two
 //! events: reading and compiling happens elsewhere, so that the line loses nothing meanwhile.
 //!
 //! What else the configuration says is for the next start.
@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::interval;
 
-use crate::config::policy::{self, Loaded};
-use crate::config::{Config, Flags};
+use crate::config::policy::{self, Loaded, World};
+use crate::config::{AddressFiles, Config, Flags, addresses};
 use crate::core::catalog::Catalog;
 use crate::core::policy::Policy;
 use crate::host::{HostRoot, catalog_files, clock};
@@ -80,8 +80,13 @@ pub fn load_catalog(folder: Option<&Path>) -> anyhow::Result<Catalog> {
 pub fn load_policy(config: &Config, catalog: &Catalog) -> anyhow::Result<Loaded> {
     let users = HostRoot::default().users();
     let user = |name: &str| users.get(name).copied();
+    let world = World {
+        catalog,
+        users: &user,
+        addresses: Arc::new(addresses::load(&config.addresses)?),
+    };
     let file = config.policy.as_deref();
-    Ok(policy::load(file, &config.banned, catalog, &user)?)
+    Ok(policy::load(file, &config.banned, &world)?)
 }
 
 /// Reads again what judges.
@@ -158,6 +163,7 @@ impl Reloader {
         let judges = |config: &Config| Config {
             policy: None,
             banned: Vec::new(),
+            addresses: AddressFiles::default(),
             catalog: None,
             ..config.clone()
         };
@@ -176,6 +182,8 @@ impl Reloader {
             .config_file
             .iter()
             .chain(&self.config.policy)
+            .chain(&self.config.addresses.asn)
+            .chain(&self.config.addresses.country)
             .cloned()
             .collect();
         for folder in ["tools", "services"] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use monitor_common::flow::ProcessKey;
 use telltale::config::Config;
-use telltale::config::policy::parse;
+use telltale::config::policy::{World, parse};
 use telltale::core::alert::AlertTiming;
 use telltale::core::attribute::Attribution;
 use telltale::core::catalog::Catalog;
@@ -74,7 +74,12 @@ impl Host {
     #[track_caller]
     pub fn new(catalog: &Arc<Catalog>, policy: &str) -> Host {
         let config = Config::default();
-        let loaded = parse(Path::new("policy"), policy, &[], catalog, &|_| None).unwrap();
+        let world = World {
+            catalog,
+            users: &|_| None,
+            addresses: Arc::default(),
+        };
+        let loaded = parse(Path::new("policy"), policy, &[], &world).unwrap();
         let config = CollectorConfig {
             boot_id: "boot".into(),
             scope: Scope::Tools,

@@ -3,9 +3,10 @@
 //! In: policies that are made here, as large as a policy can be. Out: a Markdown table.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
-use telltale::config::policy::parse;
+use telltale::config::policy::{World, parse};
 use telltale::core::catalog::Catalog;
 use telltale::core::policy::PolicyConfig;
 
@@ -61,13 +62,10 @@ fn policy(count: usize) -> Result<PolicyConfig> {
         format!("[[rule]]\nid = \"rule-{number}\"\naction = \"{action}\"\n{matchers}\n")
     };
     let text: String = (0..count).map(rule).collect();
-    let users = |_: &str| None;
-    Ok(parse(
-        Path::new("bench"),
-        &text,
-        &[],
-        &Catalog::embedded()?,
-        &users,
-    )?
-    .policy)
+    let world = World {
+        catalog: &Catalog::embedded()?,
+        users: &|_| None,
+        addresses: Arc::default(),
+    };
+    Ok(parse(Path::new("bench"), &text, &[], &world)?.policy)
 }

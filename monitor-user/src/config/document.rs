@@ -205,6 +205,8 @@ pub(super) mod tests {
         assert!(config.events.destination.take().is_some());
         assert!(config.web.config_file.take().is_some());
         assert!(config.policy.take().is_some());
+        assert!(config.addresses.asn.take().is_some());
+        assert!(config.addresses.country.take().is_some());
         assert!(config.catalog.take().is_some());
         assert!(config.otlp.take().is_some());
         assert!(config.pin.take().is_some());

@@ -18,7 +18,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// It is a pipe, a device, a folder: something without a fixed content.
-    #[error("{} is {kind}; the configuration must be a regular file", file.display())]
+    #[error("{} is {kind}; it must be a regular file", file.display())]
     NotRegular {
         /// Which file.
         file: PathBuf,
@@ -32,6 +32,17 @@ pub enum ConfigError {
         file: PathBuf,
         /// Bytes allowed.
         limit: u64,
+    },
+    /// It is no database of addresses.
+    #[error(
+        "{}: no database of addresses: {fault}; name a file in the MaxMind DB format, such as \
+         GeoLite2-ASN.mmdb", file.display()
+    )]
+    NoDatabase {
+        /// Which file.
+        file: PathBuf,
+        /// What its reader says.
+        fault: String,
     },
     /// It is not text.
     #[error("{}:{line}: not UTF-8; save the file in that encoding", file.display())]

@@ -1,9 +1,9 @@
-//! Reads the config file, or refuses it: it holds the policy, so it must be its owner's alone.
+//! Reads the files that judge, or refuses them: they must be their owner's alone.
 //!
-//! In: a path. Out: its text, or the [`ConfigError`] that says what to mend.
+//! In: a path. Out: its text or bytes, or the [`ConfigError`] that says what to mend.
 //! Folders above the file's own are not looked at.
 
-use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::fs::{self, FileType, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -22,12 +22,32 @@ const WRITE_EVERYONE: u32 = 0o002;
 /// In a folder with this bit, only a file's owner may replace it.
 const STICKY: u32 = 0o1000;
 
-/// Text of the config file.
+/// Text of a config or policy file.
 ///
 /// # Errors
 ///
-/// Each kind of [`ConfigError`] but `Invalid`.
+/// Each kind of [`ConfigError`] but `Invalid` and `NoDatabase`.
 pub fn read(path: &Path) -> Result<String, ConfigError> {
+    let bytes = read_bytes(path, FILE_BYTES_MAX)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to());
+        let line = 1 + valid.filter(|&&byte| byte == b'\n').count();
+        ConfigError::NotUtf8 {
+            file: path.to_owned(),
+            line,
+        }
+    })
+}
+
+/// Bytes of a file that has at most `limit`.
+///
+/// # Errors
+///
+/// As [`read`], but for `NotUtf8`.
+pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable {
         file: path.to_owned(),
         source,
@@ -48,34 +68,17 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
         });
     }
     refuse_if_others_write(path, &metadata)?;
-    text(path, file)
-}
-
-fn text(path: &Path, file: File) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1)
+    file.take(limit + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| ConfigError::Unreadable {
-            file: path.to_owned(),
-            source,
-        })?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
         return Err(ConfigError::TooLarge {
             file: path.to_owned(),
-            limit: FILE_BYTES_MAX,
+            limit,
         });
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error
-            .as_bytes()
-            .iter()
-            .take(error.utf8_error().valid_up_to());
-        let line = 1 + valid.filter(|&&byte| byte == b'\n').count();
-        ConfigError::NotUtf8 {
-            file: path.to_owned(),
-            line,
-        }
-    })
+    Ok(bytes)
 }
 
 fn refuse_if_others_write(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
@@ -129,6 +132,7 @@ fn kind_name(kind: FileType) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use rustix::fs::{CWD, Mode, mknodat};
@@ -205,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let must_be = "the configuration must be a regular file";
+        let must_be = "it must be a regular file";
 
         let pipe = folder.path().join("pipe");
         mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();

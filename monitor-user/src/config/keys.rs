@@ -420,6 +420,36 @@ pub const POLICY_BANNED: Key<List<String>> = Key {
               policy file. The flag `--banned` adds to them.",
 };
 
+/// `policy.asn_database`.
+pub const POLICY_ASN_DATABASE: Key<Text<PathBuf>> = Key {
+    section: &POLICY,
+    name: "asn_database",
+    shape: Text {
+        of: "path",
+        default: Absent::Nothing,
+        example: "/var/lib/GeoIP/GeoLite2-ASN.mmdb",
+        parse: values::path,
+    },
+    meaning: "Which autonomous system announces an address, for `asn` in rules and \
+              `destination.as.number` in events: a file in the MaxMind DB format with the fields of \
+              GeoLite2-ASN. Telltale brings none.",
+};
+
+/// `policy.address_country_database`.
+pub const POLICY_COUNTRY_DATABASE: Key<Text<PathBuf>> = Key {
+    section: &POLICY,
+    name: "address_country_database",
+    shape: Text {
+        of: "path",
+        default: Absent::Nothing,
+        example: "/var/lib/GeoIP/GeoLite2-Country.mmdb",
+        parse: values::path,
+    },
+    meaning: "Where an address is, for `address_country` in rules and \
+              `destination.geo.country_iso_code` in events: a file in the MaxMind DB format with the \
+              fields of GeoLite2-Country. Telltale brings none.",
+};
+
 /// `catalog.directory`.
 pub const CATALOG_DIRECTORY: Key<Text<PathBuf>> = Key {
     section: &CATALOG,
@@ -1030,6 +1060,8 @@ pub fn rows() -> Vec<Row> {
         EVENTS_CHAIN.text_row(),
         POLICY_FILE.text_row(),
         POLICY_BANNED.list_row(),
+        POLICY_ASN_DATABASE.text_row(),
+        POLICY_COUNTRY_DATABASE.text_row(),
         CATALOG_DIRECTORY.text_row(),
         JOBS_DETECT.text_row(),
         JOBS_VARIABLES.list_row(),

@@ -1,6 +1,6 @@
 //! Policy files: what the operator wrote → rules and exceptions, in the order of the file.
 //!
-//! In: a TOML file, the tools banned elsewhere, the catalog, the host's users. Out: a
+//! In: a TOML file, the tools banned elsewhere, and the [`World`] that they are about. Out: a
 //! [`Loaded`] policy, or every mistake with its place and its remedy.
 //!
 //! - [`keys`]: the one table of keys.
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use super::error::{self, ConfigError, Place, Problem};
 use super::fields::Reader;
 use super::{BannedTool, file};
+use crate::core::addresses::Addresses;
 use crate::core::catalog::Catalog;
 use crate::core::policy::PolicyConfig;
 use crate::core::policy::review::{Oddity, review};
@@ -59,10 +60,14 @@ impl Loaded {
     }
 }
 
-/// What a rule is made from.
-pub(super) struct World<'a> {
-    pub(super) catalog: &'a Catalog,
-    pub(super) users: Users<'a>,
+/// What rules are about.
+pub struct World<'a> {
+    /// Tools, services, vendors.
+    pub catalog: &'a Catalog,
+    /// Users of this host.
+    pub users: Users<'a>,
+    /// What is known of addresses.
+    pub addresses: Arc<Addresses>,
 }
 
 /// The policy of `path`, if one is given, behind a ban of the tools `banned`.
@@ -73,18 +78,11 @@ pub(super) struct World<'a> {
 pub fn load(
     path: Option<&Path>,
     banned: &[BannedTool],
-    catalog: &Catalog,
-    users: Users<'_>,
+    world: &World<'_>,
 ) -> Result<Loaded, ConfigError> {
     let text = path.map(file::read).transpose()?;
     let path = path.unwrap_or_else(|| Path::new(""));
-    parse(
-        path,
-        text.as_deref().unwrap_or_default(),
-        banned,
-        catalog,
-        users,
-    )
+    parse(path, text.as_deref().unwrap_or_default(), banned, world)
 }
 
 /// As [`load`], from the text of the file; its path is for messages only.
@@ -96,22 +94,22 @@ pub fn parse(
     path: &Path,
     text: &str,
     banned: &[BannedTool],
-    catalog: &Catalog,
-    users: Users<'_>,
+    world: &World<'_>,
 ) -> Result<Loaded, ConfigError> {
-    let world = World { catalog, users };
-    let mut problems = resolve::unknown_bans(banned, catalog);
+    let mut problems = resolve::unknown_bans(banned, world.catalog);
     let mut written = Written::default();
     if problems.is_empty() {
-        written.extend_with_bans(banned, &world);
+        written.extend_with_bans(banned, world);
     }
     let mut reader = Reader::new(path, text, &keys::VOCABULARY);
-    let file = reader.document(|fields| read::file(fields, &world));
+    let file = reader.document(|fields| read::file(fields, world));
     let more = reader.take_problems(&mut problems);
     problems.extend(written.extend_with_file(file));
     problems.extend(written.check_ids());
     error::none_or(problems, more)?;
-    Ok(written.finish())
+    let mut loaded = written.finish();
+    loaded.policy.addresses = Arc::clone(&world.addresses);
+    Ok(loaded)
 }
 
 /// A rule and where it was written.

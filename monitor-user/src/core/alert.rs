@@ -788,6 +788,7 @@ fn shortened(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::addresses::AddressOrigin;
     use crate::core::event::ExeFile;
     use crate::core::fixture::{judged, member, own, stranger, tcp};
     use crate::core::job::{Job, JobOf};
@@ -819,6 +820,7 @@ mod tests {
             judgement: judged_for(&process, verdict),
             process: Arc::new(process),
             remote: tcp("203.0.113.9:443"),
+            address: AddressOrigin::default(),
             names: vec![own("evil.test")],
             via: vec![],
             target: None,

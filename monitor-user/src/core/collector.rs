@@ -707,6 +707,7 @@ impl Collector {
                 || flow.via.iter().any(|client| client.tool.is_some()),
             process: flow.process,
             remote: flow.remote,
+            address: flow.address,
             cookie,
             names: flow.names,
             via: flow.via,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use monitor_common::flow::{FlowCounters, ProcessKey};
 
+use super::addresses::{Addresses, Database};
 use super::alert::{AlertTiming, Pace};
 use super::attribute::{Attribution, Evidence, Role};
 use super::catalog::{Catalog, CatalogFile};
@@ -300,6 +301,15 @@ pub fn rule(id: &str, action: Action) -> Rule {
     }
 }
 
+/// Databases of a few networks of the documentation, and of one public resolver.
+pub fn addresses() -> Addresses {
+    let database = |bytes: &[u8]| Database::new(bytes.to_vec()).ok();
+    Addresses {
+        asn: database(include_bytes!("../../tests/addresses/asn.mmdb")),
+        country: database(include_bytes!("../../tests/addresses/country.mmdb")),
+    }
+}
+
 /// A matcher of one part.
 pub fn words(word: Word, items: &[&str]) -> Matcher {
     let mut matcher = Matcher::default();
@@ -335,7 +345,7 @@ pub fn ban(tools: &[&str]) -> PolicyConfig {
                 ..rule("banned-vendor", deny)
             },
         ],
-        exceptions: Vec::new(),
+        ..PolicyConfig::default()
     }
 }
 

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::addresses::AddressOrigin;
 use super::event::{BootNs, Endpoint, SocketCookie};
 use super::names::NameEvidence;
 use super::policy::judgement::Judgement;
@@ -31,6 +32,8 @@ pub struct JudgedFlow {
     pub process: Arc<ProcessView>,
     /// To whom.
     pub remote: Endpoint,
+    /// What the operator's databases say of the remote's address.
+    pub address: AddressOrigin,
     /// Names of the remote, best first, at most [`NAMES_MAX`].
     pub names: Vec<NameEvidence>,
     /// For whom the process may act: see [`ClientTable`](super::clients::ClientTable).
@@ -153,6 +156,7 @@ mod tests {
         JudgedFlow {
             process: Arc::new(stranger("/bin/curl")),
             remote: tcp(addr),
+            address: AddressOrigin::default(),
             names: vec![own("api.test")],
             via: vec![],
             target: None,

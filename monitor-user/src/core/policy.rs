@@ -33,6 +33,7 @@ use self::facts::{Known, Subject};
 use self::index::{Bits, Index};
 use self::judgement::{Judgement, Verdict};
 use self::rule::{Action, Exception, Matcher, Misfit, Rule, Word};
+use super::addresses::{AddressOrigin, Addresses};
 use super::attribute::{Attribution, Evidence};
 use super::catalog::{Catalog, Tool};
 use super::event::Endpoint;
@@ -46,6 +47,8 @@ pub struct PolicyConfig {
     pub rules: Vec<Rule>,
     /// The first that fits lifts what was decided.
     pub exceptions: Vec<Exception>,
+    /// What rules about addresses are asked of.
+    pub addresses: Arc<Addresses>,
 }
 
 /// What is judged of a flow.
@@ -58,6 +61,8 @@ pub struct FlowFacts<'a> {
     pub exact: bool,
     /// To whom.
     pub remote: Endpoint,
+    /// What the operator's databases say of the remote's address.
+    pub address: AddressOrigin,
     /// The remote is a resolver that this host is configured to use.
     pub to_resolver: bool,
     /// The remote connected to the process, not the process to it.
@@ -146,8 +151,8 @@ impl Policy {
         }
     }
 
-    /// SHA-256 of what the rules and exceptions say, in hex digits: it is the same wherever it is
-    /// written, in whatever form.
+    /// SHA-256 of what the rules and exceptions say, and of the databases that they ask, in hex
+    /// digits: it is the same wherever it is written, in whatever form.
     #[must_use]
     pub fn digest(&self) -> &Arc<str> {
         &self.digest
@@ -163,6 +168,12 @@ impl Policy {
     #[must_use]
     pub fn exceptions(&self) -> &[Exception] {
         &self.config.exceptions
+    }
+
+    /// What the operator's databases say of addresses.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.config.addresses
     }
 
     /// Ids of the tools that are forbidden as such, in the order of the rules.
@@ -410,8 +421,13 @@ pub fn meant_first(catalog: &Catalog, process: &ProcessView, names: &mut [NameEv
 }
 
 fn digest(config: &PolicyConfig) -> String {
+    let PolicyConfig {
+        rules,
+        exceptions,
+        addresses,
+    } = config;
     let mut hash = Sha256::new();
-    for rule in &config.rules {
+    for rule in rules {
         let Rule {
             id,
             what: _,
@@ -422,8 +438,19 @@ fn digest(config: &PolicyConfig) -> String {
         } = rule;
         hash.update(format!("{id:?} {when:?} {unless:?} {action:?}\n"));
     }
-    for exception in &config.exceptions {
+    for exception in exceptions {
         hash.update(format!("{exception:?}\n"));
+    }
+    let matchers = rules.iter().flat_map(|rule| [&rule.when, &rule.unless]);
+    let excepted = exceptions.iter().map(|exception| &exception.when);
+    let asked: Vec<&Matcher> = matchers.chain(excepted).collect();
+    for (word, database) in [
+        (Word::Asn, &addresses.asn),
+        (Word::AddressCountry, &addresses.country),
+    ] {
+        if asked.iter().any(|matcher| !matcher.words(word).is_empty()) {
+            hash.update(format!("{word:?} {database:?}\n"));
+        }
     }
     hash.finalize()
         .iter()

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use monitor_common::flow::{FlowCounters, ProcessKey};
 
+use super::addresses::AddressOrigin;
 use super::alert::Alert;
 use super::attribute::{Attribution, Role};
 use super::catalog::Tool;
@@ -339,6 +340,8 @@ pub struct FlowReport {
     pub process: Arc<ProcessView>,
     /// The other end, where the packets go. Port 0 stands for any port.
     pub remote: Endpoint,
+    /// What the operator's databases say of the remote's address.
+    pub address: AddressOrigin,
     /// On which socket.
     pub cookie: SocketCookie,
     /// Names of the remote, best first.

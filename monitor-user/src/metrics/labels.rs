@@ -131,6 +131,8 @@ pub const RULE: Label = Label::new(
 );
 /// Rule of the policy.
 pub const POLICY_RULE: Label = Label::new("rule", "ids of the first 256 rules, `other`");
+/// The key of rules that a database of addresses is for.
+pub const ADDRESS_KEY: Label = Label::new("key", "`asn`, `address_country`");
 /// What became of a reload.
 pub const RELOAD_OUTCOME: Label = Label::new("outcome", "`loaded`, `rejected`");
 /// What a rule asks for.

@@ -10,6 +10,7 @@ use super::define::{Counter, Definer, Gauge};
 use super::labels::*;
 use crate::core::policy::Policy as Rules;
 use crate::core::policy::judgement::Judgement;
+use crate::core::policy::rule::Word;
 
 /// Rules that have series of their own; what further ones decide is counted as `other`. With one
 /// series a rule here and two in alerts, a policy costs at most a thousand.
@@ -20,6 +21,7 @@ pub(super) struct Policy {
     info: Gauge<2>,
     rules: Gauge<0>,
     exceptions: Gauge<0>,
+    databases: Gauge<1>,
     decisions: Counter<2>,
     reloads: Counter<1>,
     reload_successful: Gauge<0>,
@@ -49,6 +51,12 @@ impl Policy {
                 "telltale_policy_exceptions",
                 "Exceptions of the policy, those included that are over.",
                 [],
+            )?,
+            databases: define.gauge(
+                "telltale_address_database_build_timestamp_seconds",
+                "When the operator's databases of addresses were made, by the key of rules that \
+                 they are for; not there without one.",
+                [ADDRESS_KEY],
             )?,
             decisions: define.counter(
                 "telltale_policy_decisions_total",
@@ -97,6 +105,19 @@ impl Policy {
         let digests = [policy.digest().to_string(), catalog_digest.to_owned()];
         self.rules.set([], policy.rules().len() as i64);
         self.exceptions.set([], policy.exceptions().len() as i64);
+        let addresses = policy.addresses();
+        for (word, database) in [
+            (Word::Asn, &addresses.asn),
+            (Word::AddressCountry, &addresses.country),
+        ] {
+            match database {
+                Some(database) => {
+                    let built = i64::try_from(database.built_seconds()).unwrap_or(i64::MAX);
+                    self.databases.set([word.key()], built);
+                }
+                None => self.databases.remove([word.key()]),
+            }
+        }
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some([policy, catalog]) = &shown.digests {
             self.info.remove([policy, catalog]);

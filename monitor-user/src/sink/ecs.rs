@@ -239,6 +239,22 @@ struct Destination<'a> {
     domain: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
+    /// The autonomous system of the address, if the operator's database has it.
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    system: Option<AutonomousSystem>,
+    /// Where the address is, if the operator's database has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    geo: Option<Geo>,
+}
+
+#[derive(Serialize)]
+struct AutonomousSystem {
+    number: u32,
+}
+
+#[derive(Serialize)]
+struct Geo {
+    country_iso_code: String,
 }
 
 #[derive(Serialize)]

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::HostInfo;
 use crate::clock::WallClock;
+use crate::core::addresses::{AddressOrigin, Addresses, CountryCode, Database};
 use crate::core::alert::Alert;
 use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::catalog::Tool;
@@ -215,6 +216,10 @@ pub fn report(process: ProcessView, action: FlowAction) -> FlowReport {
         })),
         process: Arc::new(process),
         remote: remote("192.0.2.10:443", Protocol::Tcp),
+        address: AddressOrigin {
+            asn: Some(64_496),
+            country: CountryCode::parse("SG"),
+        },
         cookie: SocketCookie(77),
         judgement: judgement(Verdict::Expected),
         first: true,
@@ -409,8 +414,13 @@ pub fn alert(state: AlertState) -> Effect {
     Effect::Alert(Box::new(notice(state)))
 }
 
-/// A policy of one rule, whose alert is [`alert`].
+/// A policy of one rule, whose alert is [`alert`], and databases of addresses.
 pub fn policy() -> Policy {
+    let database = |bytes: &[u8]| Database::new(bytes.to_vec()).ok();
+    let addresses = Addresses {
+        asn: database(include_bytes!("../../tests/addresses/asn.mmdb")),
+        country: database(include_bytes!("../../tests/addresses/country.mmdb")),
+    };
     let mut when = Matcher::default();
     when.words[Word::Tool as usize] = vec!["claude-code".into()];
     let rule = Rule {
@@ -423,7 +433,8 @@ pub fn policy() -> Policy {
     };
     Policy::new(PolicyConfig {
         rules: vec![rule],
-        exceptions: Vec::new(),
+        addresses: Arc::new(addresses),
+        ..PolicyConfig::default()
     })
 }
 

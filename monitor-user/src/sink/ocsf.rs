@@ -251,6 +251,13 @@ fn remote(report: &FlowReport) -> Map<String, Value> {
     if let Some(name) = target.or_else(|| report.name()) {
         endpoint.insert("hostname".into(), name.into());
     }
+    if let Some(number) = report.address.asn {
+        endpoint.insert("autonomous_system".into(), json!({ "number": number }));
+    }
+    if let Some(country) = &report.address.country {
+        let country = country.as_str();
+        endpoint.insert("location".into(), json!({ "country": country }));
+    }
     endpoint
 }
 

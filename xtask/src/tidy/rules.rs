@@ -114,7 +114,7 @@ pub const CORE_ORDER: [&[&str]; 9] = [
     &[
         "names", "catalog", "clients", "coverage", "told", "sample", "waiting", "place", "job",
     ],
-    &["attribute"],
+    &["addresses", "attribute"],
     &["process", "policy"],
     &["flow", "contacts"],
     &["alert"],

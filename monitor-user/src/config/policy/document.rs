@@ -24,7 +24,7 @@ It is a TOML file, named by `--policy FILE` or by `file` in the section `[policy
 EXAMPLE```
 
 `telltale check --policy FILE` reports every mistake with its line, column and remedy, and ends with status 2.
-What it can use and its author cannot have meant, it reports with status 1: a rule that never decides because an earlier one fits whenever it does, packs that overlap, an exception that is over.
+What it can use and its author cannot have meant, it reports with status 1: a rule that never decides because an earlier one fits whenever it does, packs that overlap, an exception that is over, a database of addresses that knows no public resolver.
 `telltale replay RECORDING --policy NEW --against OLD` shows what a change would have meant for the past.
 
 ## How it decides
@@ -49,6 +49,27 @@ Whatever forbids takes every hint, and whatever allows takes proof only.
 
 So nobody gets around a ban with a copy under another name, and nobody borrows the prescribed tool's allowance.
 
+## Whose it is, and where it stands
+
+`country` is the home of who runs the endpoint, by the catalog. It needs no address, and it is what a rule about data and laws is about.
+`address_country` and `asn` are about the address alone: where a database says that it stands, and who announces it to the Internet.
+A content network answers from next door, so a service of one country often has an address of another; and databases are wrong of a part of all addresses.
+
+Telltale brings no such database. Name your own in the configuration, and keep it fresh by the tools of who makes it:
+
+```toml
+[policy]
+asn_database = \"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"
+address_country_database = \"/var/lib/GeoIP/GeoLite2-Country.mmdb\"
+```
+
+Any file in the MaxMind DB format will do that has the fields of GeoLite2, as those of MaxMind and DB-IP: `autonomous_system_number`, and `country.iso_code` or else `registered_country.iso_code`.
+It is held in memory, at most 256 MiB of it, must not be writable by others, and is read again with the policy; `telltale_address_database_build_timestamp_seconds` shows its age.
+A rule with one of the two keys, but no database for it, is a mistake.
+No database has the addresses of your own networks (`XX`, `none`): let a rule with their `endpoint` come before one that forbids all countries but some.
+With a database, events have `destination.as.number` and `destination.geo.country_iso_code`, whatever the rules are, and the policy's digest covers the databases that rules ask.
+Of a connection through a proxy, the address is the proxy's, unless the client asks it for an address.
+
 ## What it does
 
 Telltale tells and does not block yet: `deny` is evaluated at every connection and shows as `would-deny` in events.
@@ -62,7 +83,6 @@ It is read again on SIGHUP and when it changes; what cannot be used is told by t
 Judging by 10 000 rules costs microseconds: rules are compiled into tables, and none is looked at one by one.
 
 Names of users are looked up in this host's `/etc/passwd`; write the uid of others.
-Networks by autonomous system, and countries by address, would need a database that Telltale does not have: `country` is the home of who runs the endpoint, by the catalog.
 ";
 
 fn markdown() -> String {

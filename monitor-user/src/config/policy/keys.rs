@@ -208,7 +208,7 @@ pub const RULE_SEVERITY: Key<Text<String>> = text(
 );
 
 /// What can be matched in words.
-pub const WORDS: [(Word, Key<List<String>>); 14] = [
+pub const WORDS: [(Word, Key<List<String>>); 16] = [
     (
         Word::Tool,
         list(
@@ -276,7 +276,27 @@ pub const WORDS: [(Word, Key<List<String>>); 14] = [
             "country",
             "ISO 3166 code",
             &["CN"],
-            "Home of who runs the endpoint, not where the server stands; `XX` if nobody is known to run it.",
+            "Home of who runs the endpoint, by the catalog; not where the server stands, which is `address_country`. `XX` if nobody is known to run it.",
+        ),
+    ),
+    (
+        Word::AddressCountry,
+        list(
+            &RULE,
+            "address_country",
+            "ISO 3166 code",
+            &["CN"],
+            "Where the address is, by the database that `address_country_database` in the configuration names, and only with one; not whose the endpoint is, which is `country`. `XX` for an address that the database does not have, private ones among them.",
+        ),
+    ),
+    (
+        Word::Asn,
+        list(
+            &RULE,
+            "asn",
+            "number of an autonomous system",
+            &["AS64496"],
+            "Which autonomous system announces the address, by the database that `asn_database` in the configuration names, and only with one; `none` for an address that the database does not have, private ones among them.",
         ),
     ),
     (
@@ -366,7 +386,7 @@ pub const ENDPOINT: Key<List<String>> = list(
     "endpoint",
     "host, `*.domain`, address or network",
     &["*.example.com", "192.0.2.0/24"],
-    "Where the connection goes: `*.example.com` is the domain and all below it; a `*` elsewhere stands for characters of one label. An IPv4 network is meant behind a NAT64, too (`64:ff9b::/96`). Networks by autonomous system need a database that Telltale does not have.",
+    "Where the connection goes: `*.example.com` is the domain and all below it; a `*` elsewhere stands for characters of one label. An IPv4 network is meant behind a NAT64, too (`64:ff9b::/96`).",
 );
 /// `rule.port`.
 pub const PORT: Key<List<String>> = list(

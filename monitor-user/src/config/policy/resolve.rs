@@ -2,17 +2,19 @@
 //!
 //! In: single items of policy files. Out: typed values, or why not and what to write instead.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::World;
 use crate::config::error::Problem;
-use crate::config::keys::did_you_mean;
+use crate::config::keys::{self, Key, Text, did_you_mean};
 use crate::config::{BannedTool, values};
 use crate::core::attribute::Role;
 use crate::core::catalog::host::HostPattern;
 use crate::core::catalog::version::{Version, VersionRange};
 use crate::core::catalog::{Catalog, PURPOSES, is_jurisdiction};
 use crate::core::names::NameSource;
+use crate::core::policy::facts::as_name;
 use crate::core::policy::judgement::Verdict;
 use crate::core::policy::rule::{NONE, Word, matches_glob};
 
@@ -59,6 +61,17 @@ pub(super) fn word(word: Word, text: &str, world: &World<'_>) -> Result<Vec<Arc<
         Word::Tool => tool(text, catalog).map(|()| as_written()),
         Word::Vendor => vendor(text, catalog).map(|vendor| vec![vendor]),
         Word::Jurisdiction | Word::Country => jurisdiction(text).map(|()| as_written()),
+        Word::AddressCountry if world.addresses.country.is_none() => Err(no_database(
+            "where an address is",
+            &keys::POLICY_COUNTRY_DATABASE,
+        )),
+        Word::AddressCountry => jurisdiction(text).map(|()| as_written()),
+        Word::Asn if world.addresses.asn.is_none() => Err(no_database(
+            "which autonomous system an address is in",
+            &keys::POLICY_ASN_DATABASE,
+        )),
+        Word::Asn if text == NONE => Ok(as_written()),
+        Word::Asn => autonomous_system(text).map(|name| vec![name.into()]),
         Word::Provider if text == NONE || text == "*" => Ok(as_written()),
         Word::Provider => provider(text, catalog),
         Word::Role => {
@@ -83,6 +96,23 @@ pub(super) fn word(word: Word, text: &str, world: &World<'_>) -> Result<Vec<Arc<
         }
         Word::Cgroup | Word::Container | Word::Unit | Word::Job => Ok(as_written()),
     }
+}
+
+/// Rules about addresses must not rest on nothing: they would never fit.
+fn no_database(what: &str, key: &Key<Text<PathBuf>>) -> String {
+    format!(
+        "no database says {what}; name one in the configuration: {} = {:?} in section [{}]",
+        key.name, key.shape.example, key.section.name
+    )
+}
+
+/// `AS64496` or `64496`.
+fn autonomous_system(text: &str) -> Result<String, String> {
+    let number = text.strip_prefix("AS").unwrap_or(text).parse().ok();
+    let number = number.filter(|number| *number > 0);
+    number
+        .map(as_name)
+        .ok_or_else(|| "no autonomous system; write its number, as \"AS64496\"".to_owned())
 }
 
 fn one_of(what: &str, text: &str, known: &[&str]) -> Result<(), String> {

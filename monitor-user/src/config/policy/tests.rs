@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 
 use super::document::EXAMPLE;
 use super::*;
-use crate::config::Place;
+use crate::config::{AddressFiles, Place, addresses};
 use crate::core::policy::Policy;
+use crate::core::policy::rule::Word;
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
 
@@ -28,7 +29,21 @@ fn parse_with(name: &str, text: &str, banned: &[&str]) -> Result<Loaded, ConfigE
             place: place.clone(),
         })
         .collect();
-    parse(Path::new(name), text, &banned, &CATALOG, &users)
+    parse_in(name, text, &banned, Addresses::default())
+}
+
+fn parse_in(
+    name: &str,
+    text: &str,
+    banned: &[BannedTool],
+    addresses: Addresses,
+) -> Result<Loaded, ConfigError> {
+    let world = World {
+        catalog: &CATALOG,
+        users: &users,
+        addresses: Arc::new(addresses),
+    };
+    parse(Path::new(name), text, banned, &world)
 }
 
 #[track_caller]
@@ -220,6 +235,70 @@ fn a_rule_is_unreachable_only_if_an_earlier_one_always_fits() {
         &deny("tool = [\"claude-code\"]; protocol = [\"tcp\", \"udp\", \"other\"]"),
         &deny(claude),
         false,
+    );
+}
+
+fn databases(asn: &str, country: &str) -> Addresses {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/addresses");
+    let files = AddressFiles {
+        asn: Some(folder.join(asn)),
+        country: Some(folder.join(country)),
+    };
+    addresses::load(&files).unwrap()
+}
+
+fn with_databases(text: &str) -> Result<Loaded, ConfigError> {
+    parse_in("p", text, &[], databases("asn.mmdb", "country.mmdb"))
+}
+
+#[test]
+fn rules_about_addresses_are_read_where_there_are_databases() {
+    let head = "[[rule]]\nid = \"r\"\naction = \"deny\"\n";
+    let loaded = with_databases(&format!(
+        "{head}asn = [\"AS64496\", \"65551\", \"none\"]\naddress_country = [\"CN\", \"XX\"]\n"
+    ));
+    let when = &loaded.unwrap().policy.rules[0].when;
+    let words = |word| when.words(word).iter().map(|it| &**it).collect::<Vec<_>>();
+    assert_eq!(words(Word::Asn), ["AS64496", "AS65551", "none"]);
+    assert_eq!(words(Word::AddressCountry), ["CN", "XX"]);
+
+    let asn = "no autonomous system; write its number, as \"AS64496\"";
+    for wrong in ["AS", "0", "AS0", "as1", "AS-1", "AS4294967296", "*"] {
+        let error = with_databases(&format!("{head}asn = [{wrong:?}]\n")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("p:4:8: rule.asn = {wrong:?}: {asn}")
+        );
+    }
+    let error = with_databases(&format!("{head}address_country = [\"China\"]\n")).unwrap_err();
+    let expect = "p:4:20: rule.address_country = \"China\": no ISO 3166 alpha-2 code; write one";
+    assert!(error.to_string().starts_with(expect), "{error}");
+}
+
+#[test]
+fn the_digest_covers_the_databases_that_rules_ask() {
+    let digest = |rule: &str, addresses| {
+        let text = format!("[[rule]]\nid = \"r\"\naction = \"deny\"\n{rule}");
+        let loaded = parse_in("p", &text, &[], addresses).unwrap();
+        Policy::new(loaded.policy).digest().to_string()
+    };
+    let right = || databases("asn.mmdb", "country.mmdb");
+    let other = || databases("country.mmdb", "country.mmdb");
+    let (by_asn, by_tool) = ("asn = [\"1\"]", "tool = [\"*\"]");
+    assert_eq!(digest(by_asn, right()), digest(by_asn, right()));
+    assert_ne!(digest(by_asn, right()), digest(by_asn, other()));
+    assert_eq!(digest(by_tool, right()), digest(by_tool, other()));
+}
+
+#[test]
+fn a_database_of_another_kind_is_odd() {
+    let loaded = parse_in("p", "", &[], databases("country.mmdb", "country.mmdb")).unwrap();
+    assert_eq!(
+        loaded.oddities(NOW),
+        [
+            "the database for `asn` (it calls itself \"Test-Country\") knows none of the public \
+          resolvers 1.1.1.1, 8.8.8.8 and others; is it the right file?"
+        ]
     );
 }
 

@@ -295,16 +295,18 @@ impl Collector {
         let agrees = names
             .iter()
             .any(|name| is_claim(name) && name.source.is_backed());
+        let judged = match said.and_then(|said| said.target_ip) {
+            Some(ip) => Endpoint {
+                addr: (ip, remote.addr.port()).into(),
+                ..remote
+            },
+            None => remote,
+        };
         let facts = FlowFacts {
             process: &process,
             exact: process.key == key,
-            remote: match said.and_then(|said| said.target_ip) {
-                Some(ip) => Endpoint {
-                    addr: (ip, remote.addr.port()).into(),
-                    ..remote
-                },
-                None => remote,
-            },
+            remote: judged,
+            address: self.policy.addresses().origin(judged.addr.ip()),
             to_resolver: self.names.trusts(remote.addr),
             served,
             name: match said {
@@ -318,6 +320,11 @@ impl Collector {
             wall_seconds: self.wall_seconds(now),
         };
         let judgement = self.policy.judge_flow(&self.catalog, &facts);
+        let address = if judged == remote {
+            facts.address
+        } else {
+            self.policy.addresses().origin(ip)
+        };
         let via = if served || ip.is_loopback() {
             Vec::new()
         } else {
@@ -326,6 +333,7 @@ impl Collector {
         JudgedFlow {
             process,
             remote,
+            address,
             names,
             via,
             target,

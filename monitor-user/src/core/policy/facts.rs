@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::FlowFacts;
 use super::judgement::{Judgement, Verdict};
 use super::rule::Word;
+use crate::core::addresses::CountryCode;
 use crate::core::attribute::{Attribution, Role};
 use crate::core::catalog::version::Version;
 use crate::core::catalog::{Catalog, Operator, Provider, Service};
@@ -17,7 +18,8 @@ use crate::core::job::JobOf;
 use crate::core::place::Place;
 use crate::core::report::ProcessView;
 
-/// What is said of the country of an endpoint that nobody is known to run.
+/// What is said of the country of an endpoint that nobody is known to run, and of an address that
+/// no database has.
 const UNKNOWN_COUNTRY: &str = "XX";
 
 /// The words of one part.
@@ -170,7 +172,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// What the catalog says of the remote of a flow.
+/// What the catalog and the operator's databases say of the remote of a flow.
 pub struct Known<'a> {
     /// Whose AI endpoint it is.
     pub provider: Option<&'a Provider>,
@@ -178,10 +180,14 @@ pub struct Known<'a> {
     pub operator: Option<&'a Operator>,
     /// The service that it belongs to.
     pub service: Option<&'a Service>,
+    /// The autonomous system of its address, as rules write it: `AS64496`.
+    pub asn: Option<String>,
+    /// Where its address is.
+    pub address_country: Option<CountryCode>,
 }
 
 impl<'a> Known<'a> {
-    /// What `catalog` says.
+    /// What `catalog` and the flow's own facts say.
     #[must_use]
     pub fn of(catalog: &'a Catalog, flow: &FlowFacts<'_>) -> Known<'a> {
         let host = flow.name.map(|name| &*name.name);
@@ -192,6 +198,8 @@ impl<'a> Known<'a> {
                 None => catalog.operator_ip(flow.remote.addr.ip()),
             },
             service: service(catalog, flow),
+            asn: flow.address.asn.map(as_name),
+            address_country: flow.address.country,
         }
     }
 
@@ -202,6 +210,12 @@ impl<'a> Known<'a> {
         let of_service = || self.service.map(purpose_of);
         of_provider.or_else(of_service)
     }
+}
+
+/// How rules write the number of an autonomous system.
+#[must_use]
+pub fn as_name(number: u32) -> String {
+    format!("AS{number}")
 }
 
 /// The service that a flow reaches, by name or, where it has none, by address. Some services of
@@ -230,7 +244,7 @@ fn purpose_of(service: &Service) -> Arc<str> {
 /// A flow, of which the catalog alone says `assessment`.
 pub fn of_flow<'a>(
     flow: &FlowFacts<'a>,
-    known: &Known<'a>,
+    known: &'a Known<'_>,
     assessment: &'a Judgement,
 ) -> Subject<'a> {
     let mut subject = Subject::of_presence(flow.process, flow.wall_seconds);
@@ -247,7 +261,7 @@ pub fn of_flow<'a>(
 fn add_flow<'a>(
     facts: &mut Facts<'a>,
     flow: &FlowFacts<'a>,
-    known: &Known<'a>,
+    known: &'a Known<'_>,
     assessment: &'a Judgement,
     named: bool,
 ) {
@@ -257,6 +271,12 @@ fn add_flow<'a>(
     facts.port = Some(flow.remote.addr.port());
     facts.set(Word::Protocol, [flow.remote.protocol.name()]);
     facts.set(Word::Verdict, [assessment.verdict.name()]);
+    facts.set(Word::Asn, known.asn.as_deref());
+    let country = known.address_country.as_ref();
+    facts.set(
+        Word::AddressCountry,
+        [country.map_or(UNKNOWN_COUNTRY, CountryCode::as_str)],
+    );
     if flow.process.tool.is_none() && known.provider.is_some() {
         facts.set(Word::Role, [Role::Unidentified.name()]);
     }

@@ -465,7 +465,7 @@ fn add_words(part: &Part<Arc<str>>, globs: &Globs, texts: &Texts<'_>, found: &mu
 mod tests {
     use super::*;
     use crate::core::attribute::Role;
-    use crate::core::fixture::{catalog, member, own, rule, shared, stranger, tcp};
+    use crate::core::fixture::{addresses, catalog, member, own, rule, shared, stranger, tcp};
     use crate::core::policy::facts::{self, Known, Subject};
     use crate::core::policy::judgement::Severity;
     use crate::core::policy::rule::{Action, Rule};
@@ -518,6 +518,8 @@ mod tests {
                 "local",
                 "backed",
                 "dns-own",
+                "AS64496",
+                "CN",
             ];
             let hosts = [
                 "api.anthropic.com",
@@ -607,7 +609,7 @@ mod tests {
 
     #[test]
     fn thousands_of_rules_at_once_say_the_same_as_one_by_one() {
-        let catalog = catalog();
+        let (catalog, addresses) = (catalog(), addresses());
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let (mut decided, mut allowed) = (0, 0);
         for _ in 0..300 {
@@ -615,7 +617,7 @@ mod tests {
             let rules = (0..count).map(|_| random.rule()).collect();
             let policy = Policy::new(PolicyConfig {
                 rules,
-                exceptions: Vec::new(),
+                ..PolicyConfig::default()
             });
             for _ in 0..40 {
                 let process = random.process();
@@ -631,14 +633,17 @@ mod tests {
                 } else {
                     shared(host)
                 };
+                let remote = tcp(random.pick(&[
+                    "203.0.113.9:443",
+                    "127.0.0.1:80",
+                    "[2001:db8::1]:8080",
+                    "192.0.2.1:443",
+                ]));
                 let facts = FlowFacts {
                     process: &process,
                     exact: random.below(4) > 0,
-                    remote: tcp(random.pick(&[
-                        "203.0.113.9:443",
-                        "127.0.0.1:80",
-                        "[2001:db8::1]:8080",
-                    ])),
+                    remote,
+                    address: addresses.origin(remote.addr.ip()),
                     to_resolver: false,
                     served: random.below(8) == 0,
                     name: Some(&name).filter(|_| random.below(4) > 0),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::PolicyConfig;
 use super::rule::{Action, Matcher, Rule, Word, matches_glob};
+use crate::core::addresses::{Addresses, Database};
 use crate::core::catalog::host::HostPattern;
 
 /// Something that its author cannot have meant.
@@ -32,15 +33,23 @@ pub enum Oddity {
         /// Its last day.
         expires: Arc<str>,
     },
+    /// A database has none of the addresses that all have.
+    WrongDatabase {
+        /// The key of rules that it is for.
+        key: Arc<str>,
+        /// What it calls itself.
+        kind: String,
+    },
 }
 
 impl Oddity {
-    /// The rule or exception that is odd.
+    /// The rule, exception or key that is odd.
     #[must_use]
     pub fn of(&self) -> &Arc<str> {
         match self {
             Oddity::Unreachable { rule, .. } => rule,
             Oddity::Expired { exception, .. } => exception,
+            Oddity::WrongDatabase { key, .. } => key,
         }
     }
 }
@@ -72,6 +81,11 @@ impl fmt::Display for Oddity {
                 "exception `{exception}` of {owner} ended with {expires}, and lifts nothing any \
                  more; renew it or remove it"
             ),
+            Oddity::WrongDatabase { key, kind } => write!(
+                f,
+                "the database for `{key}` (it calls itself {kind:?}) knows none of the public \
+                 resolvers 1.1.1.1, 8.8.8.8 and others; is it the right file?"
+            ),
         }
     }
 }
@@ -95,12 +109,27 @@ pub fn review(config: &PolicyConfig, wall_seconds: i64) -> Vec<Oddity> {
         .exceptions
         .iter()
         .filter(|it| it.is_expired(wall_seconds));
+    oddities.extend(wrong_databases(&config.addresses));
     oddities.extend(expired.map(|it| Oddity::Expired {
         exception: Arc::clone(&it.id),
         owner: Arc::clone(&it.owner),
         expires: Arc::clone(&it.expires),
     }));
     oddities
+}
+
+fn wrong_databases(addresses: &Addresses) -> impl Iterator<Item = Oddity> {
+    let wrong = |word: Word, database: &Option<Database>, is_wrong: bool| {
+        let database = database.as_ref().filter(|_| is_wrong)?;
+        Some(Oddity::WrongDatabase {
+            key: word.key().into(),
+            kind: database.kind().to_owned(),
+        })
+    };
+    let asn = wrong(Word::Asn, &addresses.asn, addresses.lacks_asn());
+    let (country, lacks) = (&addresses.country, addresses.lacks_country());
+    let country = wrong(Word::AddressCountry, country, lacks);
+    asn.into_iter().chain(country)
 }
 
 /// Whatever fits `rule` surely fits `earlier`. May be wrong only in saying no.

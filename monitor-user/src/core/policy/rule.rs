@@ -29,6 +29,10 @@ pub enum Word {
     Provider,
     /// Home of who runs the endpoint.
     Country,
+    /// Where the address is, by the operator's database.
+    AddressCountry,
+    /// The autonomous system of the address, by the operator's database.
+    Asn,
     /// How the endpoint's name is known.
     NameSource,
     /// Transport protocol.
@@ -47,7 +51,7 @@ pub enum Word {
 
 impl Word {
     /// All of them, in the order of the variants.
-    pub const ALL: [Word; 14] = [
+    pub const ALL: [Word; 16] = [
         Word::Tool,
         Word::Vendor,
         Word::Jurisdiction,
@@ -55,6 +59,8 @@ impl Word {
         Word::Purpose,
         Word::Provider,
         Word::Country,
+        Word::AddressCountry,
+        Word::Asn,
         Word::NameSource,
         Word::Protocol,
         Word::Verdict,
@@ -75,6 +81,8 @@ impl Word {
             Word::Purpose => "purpose",
             Word::Provider => "provider",
             Word::Country => "country",
+            Word::AddressCountry => "address_country",
+            Word::Asn => "asn",
             Word::NameSource => "name_source",
             Word::Protocol => "protocol",
             Word::Verdict => "verdict",
@@ -93,6 +101,8 @@ impl Word {
             Word::Purpose
                 | Word::Provider
                 | Word::Country
+                | Word::AddressCountry
+                | Word::Asn
                 | Word::NameSource
                 | Word::Protocol
                 | Word::Verdict

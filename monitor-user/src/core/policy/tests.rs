@@ -5,8 +5,11 @@
 use super::judgement::{Judgement, Severity, Verdict};
 use super::rule::{Action, Exception, Matcher, Rule, Word};
 use super::*;
+use crate::core::addresses::AddressOrigin;
 use crate::core::attribute::Role;
-use crate::core::fixture::{ban, catalog, member, own, rule, shared, stranger, tcp, words};
+use crate::core::fixture::{
+    addresses, ban, catalog, member, own, rule, shared, stranger, tcp, words,
+};
 
 fn policy(banned: &[&str]) -> Policy {
     Policy::new(ban(banned))
@@ -32,6 +35,7 @@ impl Case<'_> {
             process: &self.process,
             exact: true,
             remote: tcp(self.to),
+            address: AddressOrigin::default(),
             to_resolver: false,
             served: false,
             name: names.first(),
@@ -474,6 +478,7 @@ fn a_manifest_opens_the_way_to_a_banned_tools_provider_for_the_tool_itself_only(
             process: &process,
             exact: true,
             remote: tcp(REMOTE),
+            address: AddressOrigin::default(),
             to_resolver: false,
             served: false,
             name: Some(&own("api.anthropic.com")),
@@ -485,6 +490,62 @@ fn a_manifest_opens_the_way_to_a_banned_tools_provider_for_the_tool_itself_only(
     }
 }
 
+/// Whether a rule with one item about an address denies a flow there, and one that denies all
+/// others does not.
+#[track_caller]
+fn check_address(word: Word, item: &str, to: &str, expect: bool) {
+    let (catalog, addresses) = (catalog(), Arc::new(addresses()));
+    let process = member("claude-code", Role::Main, true);
+    let remote = tcp(to);
+    let facts = FlowFacts {
+        process: &process,
+        exact: true,
+        remote,
+        address: addresses.origin(remote.addr.ip()),
+        to_resolver: false,
+        served: false,
+        // What others claim of an address changes nothing of where it is.
+        name: Some(&shared("api.openai.com")),
+        also: None,
+        vouched: false,
+        wall_seconds: 0,
+    };
+    let denies = |when: Matcher, unless: Matcher| {
+        let deny = Action::Deny(Severity::Warning);
+        let policy = Policy::new(PolicyConfig {
+            rules: vec![Rule {
+                when,
+                unless,
+                ..rule("r", deny)
+            }],
+            addresses: Arc::clone(&addresses),
+            ..PolicyConfig::default()
+        });
+        policy.judge_flow(&catalog, &facts).verdict == Verdict::Denied
+    };
+    let (item, any) = (words(word, &[item]), words(Word::Tool, &["*"]));
+    assert_eq!(denies(item.clone(), Matcher::default()), expect);
+    assert_eq!(denies(any, item), !expect);
+}
+
+#[test]
+fn rules_about_addresses_go_by_the_operators_databases() {
+    let (asn, country) = (Word::Asn, Word::AddressCountry);
+    check_address(asn, "AS64496", "203.0.113.9:443", true);
+    check_address(asn, "AS6449", "203.0.113.9:443", false);
+    check_address(asn, "AS64496", "198.51.100.1:443", false);
+    check_address(asn, "none", "203.0.113.9:443", false);
+    check_address(asn, "none", "192.0.2.1:443", true);
+    check_address(country, "CN", "203.0.113.9:443", true);
+    check_address(country, "US", "203.0.113.9:443", false);
+    check_address(country, "SG", "192.0.2.1:443", true);
+    check_address(country, "DE", "[2001:db8::1]:443", true);
+    check_address(country, "XX", "10.0.0.1:443", true);
+    check_address(country, "XX", "203.0.113.9:443", false);
+    // The home of who runs the endpoint is another thing.
+    check_address(Word::Country, "US", "203.0.113.9:443", true);
+}
+
 /// A policy of one rule about the words of one part, and perhaps one exception to it.
 fn one_rule(word: Word, items: &[&str], action: Action) -> PolicyConfig {
     PolicyConfig {
@@ -492,7 +553,7 @@ fn one_rule(word: Word, items: &[&str], action: Action) -> PolicyConfig {
             when: words(word, items),
             ..rule("r", action)
         }],
-        exceptions: Vec::new(),
+        ..PolicyConfig::default()
     }
 }
 
@@ -501,6 +562,7 @@ fn judged_by(config: PolicyConfig, process: &ProcessView, name: &NameEvidence) -
         process,
         exact: true,
         remote: tcp(REMOTE),
+        address: AddressOrigin::default(),
         to_resolver: false,
         served: false,
         name: Some(name),
@@ -602,6 +664,7 @@ fn a_rule_about_where_flows_go_is_not_about_presence_nor_about_this_host() {
         process: Box::leak(Box::new(claude())),
         exact: true,
         remote: tcp(to),
+        address: AddressOrigin::default(),
         to_resolver: false,
         served: false,
         name,

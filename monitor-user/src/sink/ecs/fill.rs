@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::known::{Frame, KnownProcesses, Rendered};
 use super::{
-    Agent, AlertFields, AttributionFields, BootId, BudgetFields, CandidateFields, ClientFields,
-    Destination, Dns, ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields, FileFields,
-    FlowFields, GenAi, HelloFields, Host, Id, Line, NameFields, Network, Observer, Parent, Part,
-    Process, ProcessExtras, Question, RestartFields, Rule, SocketFields, Source, Telltale, Tls,
-    TlsClient, ToolFields,
+    Agent, AlertFields, AttributionFields, AutonomousSystem, BootId, BudgetFields, CandidateFields,
+    ClientFields, Destination, Dns, ECS_VERSION, Ecs, EndpointFields, EventFields, EvidenceFields,
+    FileFields, FlowFields, GenAi, Geo, HelloFields, Host, Id, Line, NameFields, Network, Observer,
+    Parent, Part, Process, ProcessExtras, Question, RestartFields, Rule, SocketFields, Source,
+    Telltale, Tls, TlsClient, ToolFields,
 };
 use crate::clock::WallClock;
 use crate::core::attribute::{Attribution, Evidence, Role};
@@ -229,7 +229,14 @@ fn flow<'a>(report: &'a FlowReport, clock: &WallClock, frame: &'a Frame) -> Line
     line.network = Some(network(report));
     let target = report.target.as_ref();
     let name = target.map(|target| &*target.host).or_else(|| report.name());
-    line.destination = Some(destination(report.remote, name));
+    let country = report.address.country.as_ref();
+    line.destination = Some(Destination {
+        system: report.address.asn.map(|number| AutonomousSystem { number }),
+        geo: country.map(|country| Geo {
+            country_iso_code: country.as_str().to_owned(),
+        }),
+        ..destination(report.remote, name)
+    });
     line.telltale.proxied = target.map(ToString::to_string);
     line.telltale.cookie = Some(report.cookie.0.to_string());
     line.telltale.name = names(&report.names, report.time);
@@ -573,6 +580,8 @@ fn destination(remote: Endpoint, domain: Option<&str>) -> Destination<'_> {
         port: (port != 0).then_some(port),
         domain,
         bytes: None,
+        system: None,
+        geo: None,
     }
 }
 
