@@ -317,7 +317,7 @@ impl Config {
     /// [`ConfigError`] if the file cannot be trusted or read, or holds mistakes: all of them.
     pub fn load(path: Option<&Path>, flags: &Flags) -> Result<Config, ConfigError> {
         match path {
-            Some(path) => Config::parse(path, &file::read(path)?, flags),
+            Some(path) => Config::parse(path, &file::read(path, file::FILE_BYTES_MAX)?, flags),
             None => Ok(Config::default().overridden_by(flags)),
         }
     }

@@ -143,3 +143,47 @@ fn nothing_is_lost_meanwhile() {
         assert_eq!(opened.count(), 1, "connections of {pid}");
     }
 }
+
+/// The folder of the databases that were made for tests.
+const DATABASES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../monitor-user/tests/addresses"
+);
+
+/// The server is in CN and AS64496 by the database, whoever runs it; another database says
+/// nothing of it.
+#[test]
+fn a_changed_database_of_addresses_judges_by_itself() {
+    let (scene, policy, config) = scene();
+    let tool = scene.own_tool();
+    let _servers = scene.serve_https();
+    scene.dns.answer(&tool.api, &[SERVER_V4]);
+    let database = scene.dir().join("country.mmdb");
+    std::fs::copy(format!("{DATABASES}/country.mmdb"), &database).unwrap();
+    let rule = "[[rule]]\nid = \"not-there\"\naction = \"deny\"\naddress_country = [\"CN\"]\n";
+    std::fs::write(&policy, rule).unwrap();
+    let config = format!(
+        "{config}asn_database = \"{DATABASES}/asn.mmdb\"\naddress_country_database = {database:?}\n"
+    );
+    let telltale = scene.telltale().config(&config).start();
+    let connect = || scene.run(&tool.program, &["connect", &format!("{}:443", tool.api)]);
+    let opened = telltale.wait_for_action(connect(), "connection-opened");
+    opened.expect(&[
+        ("telltale.verdict", "denied"),
+        ("telltale.rule", "not-there"),
+        ("destination.geo.country_iso_code", "CN"),
+    ]);
+    assert_eq!(opened.get("destination.as.number"), &Value::from(64_496));
+    // As those who make databases put new ones in place.
+    let next = scene.dir().join("next.mmdb");
+    std::fs::copy(format!("{DATABASES}/asn.mmdb"), &next).unwrap();
+    std::fs::rename(next, &database).unwrap();
+    wait_for_reloads(&telltale, "loaded", 1.0);
+    let opened = telltale.wait_for_action(connect(), "connection-opened");
+    opened.expect(&[("telltale.verdict", "expected")]);
+    assert_eq!(opened.get("destination.geo"), &Value::Null);
+    std::fs::write(&database, "damaged").unwrap();
+    wait_for_reloads(&telltale, "rejected", 1.0);
+    let rejected = status(&telltale)["policy"]["rejected"].to_string();
+    assert!(rejected.contains("country.mmdb: no database"), "{rejected}");
+}

@@ -23,6 +23,8 @@ const PROBLEMS_MAX: usize = 50;
 pub struct Reader<'t> {
     file: &'t Path,
     text: &'t str,
+    /// Where each line but the first starts: a policy has places by the ten thousand.
+    lines: Vec<usize>,
     vocabulary: &'static Vocabulary,
     problems: Vec<Problem>,
     /// Problems beyond [`PROBLEMS_MAX`].
@@ -47,6 +49,7 @@ impl<'t> Reader<'t> {
         Reader {
             file,
             text,
+            lines: text.match_indices('\n').map(|(at, _)| at + 1).collect(),
             vocabulary,
             problems: Vec::new(),
             more: 0,
@@ -143,12 +146,17 @@ impl<'t> Reader<'t> {
     }
 
     fn place(&self, at: &Range<usize>) -> Place {
-        let before = self.text.get(..at.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let start = at.start.min(self.text.len());
+        let newlines = self.lines.partition_point(|&line| line <= start);
+        let line_start = match newlines {
+            0 => 0,
+            count => self.lines.get(count - 1).copied().unwrap_or_default(),
+        };
+        let before = self.text.get(line_start..start).unwrap_or_default();
         Place::File {
             file: self.file.to_owned(),
-            line: 1 + before.matches('\n').count(),
-            column: 1 + before.get(line_start..).unwrap_or_default().chars().count(),
+            line: 1 + newlines,
+            column: 1 + before.chars().count(),
         }
     }
 

@@ -22,13 +22,13 @@ const WRITE_EVERYONE: u32 = 0o002;
 /// In a folder with this bit, only a file's owner may replace it.
 const STICKY: u32 = 0o1000;
 
-/// Text of a config or policy file.
+/// Text of a config or policy file that has at most `limit` bytes.
 ///
 /// # Errors
 ///
 /// Each kind of [`ConfigError`] but `Invalid` and `NoDatabase`.
-pub fn read(path: &Path) -> Result<String, ConfigError> {
-    let bytes = read_bytes(path, FILE_BYTES_MAX)?;
+pub fn read(path: &Path, limit: u64) -> Result<String, ConfigError> {
+    let bytes = read_bytes(path, limit)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error
             .as_bytes()
@@ -153,7 +153,10 @@ mod tests {
     fn check_refused(path: &Path, expect: &str) {
         let folder = path.parent().unwrap().display().to_string();
         assert_eq!(
-            read(path).unwrap_err().to_string().replace(&folder, "DIR"),
+            read(path, FILE_BYTES_MAX)
+                .unwrap_err()
+                .to_string()
+                .replace(&folder, "DIR"),
             expect
         );
     }
@@ -164,7 +167,7 @@ mod tests {
         let path = folder.path().join("telltale.toml");
         for mode in [0o600, 0o640, 0o644, 0o444] {
             put(&path, "[web]\n# é\n".as_bytes(), mode);
-            assert_eq!(read(&path).unwrap(), "[web]\n# é\n");
+            assert_eq!(read(&path, FILE_BYTES_MAX).unwrap(), "[web]\n# é\n");
             fs::remove_file(&path).unwrap();
         }
     }
@@ -229,7 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("telltale.toml");
         put(&path, &vec![b'\n'; 1 << 20], 0o600);
-        assert_eq!(read(&path).unwrap().len(), 1 << 20);
+        assert_eq!(read(&path, FILE_BYTES_MAX).unwrap().len(), 1 << 20);
         // Sparse: 100 MB that the disk need not hold, and that must not be read.
         File::options()
             .write(true)
@@ -282,7 +285,7 @@ mod tests {
              mend it with: chmod o-w DIR",
         );
         set_mode(folder.path(), 0o1777);
-        assert_eq!(read(&path).unwrap(), "");
+        assert_eq!(read(&path, FILE_BYTES_MAX).unwrap(), "");
     }
 
     #[test]

@@ -29,6 +29,9 @@ use crate::core::policy::review::{Oddity, review};
 use crate::core::policy::rule::{Action, Exception, Rule};
 use packs::Pack;
 
+/// Longest policy file: as many rules as there may be, of 800 bytes each.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+
 /// The user id of a name; `None` if this host knows no such user.
 pub type Users<'a> = &'a dyn Fn(&str) -> Option<u32>;
 
@@ -80,7 +83,9 @@ pub fn load(
     banned: &[BannedTool],
     world: &World<'_>,
 ) -> Result<Loaded, ConfigError> {
-    let text = path.map(file::read).transpose()?;
+    let text = path
+        .map(|path| file::read(path, FILE_BYTES_MAX))
+        .transpose()?;
     let path = path.unwrap_or_else(|| Path::new(""));
     parse(path, text.as_deref().unwrap_or_default(), banned, world)
 }
@@ -205,16 +210,21 @@ impl Written {
                 });
             }
         }
-        let known: Vec<_> = self.rules.iter().chain(&self.allowed_by_packs).collect();
+        let known: BTreeMap<&str, &Rule> = self
+            .rules
+            .iter()
+            .chain(&self.allowed_by_packs)
+            .map(|rule| (&*rule.value.id, &rule.value))
+            .collect();
         for exception in &self.exceptions {
             for (id, place) in exception.value.rules.iter().zip(&exception.rules) {
-                let rule = known.iter().find(|rule| rule.value.id == *id);
-                let fault = match rule {
-                    None => {
-                        let ids = known.iter().map(|rule| &*rule.value.id);
-                        super::keys::did_you_mean(id, ids, "the policy has no such rule")
-                    }
-                    Some(rule) if rule.value.action == Action::Allow => {
+                let fault = match known.get(&**id) {
+                    None => super::keys::did_you_mean(
+                        id,
+                        known.keys().copied(),
+                        "the policy has no such rule",
+                    ),
+                    Some(rule) if rule.action == Action::Allow => {
                         "the rule allows, so there is nothing to lift; remove it here".to_owned()
                     }
                     Some(_) => continue,

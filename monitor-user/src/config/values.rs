@@ -64,7 +64,9 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
 pub fn telemetry_path(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     if text.is_empty() || text.len() > TEXT_BYTES_MAX || !text.bytes().all(plain) {
-        return Err("a path is letters, digits and / - . _ ~; write \"/metrics\"".to_owned());
+        return Err(format!(
+            "a path is 1 to {TEXT_BYTES_MAX} letters, digits and / - . _ ~; write \"/metrics\""
+        ));
     }
     if !text.starts_with('/') {
         return Err(format!("does not start with /; write \"/{text}\""));
@@ -153,7 +155,8 @@ pub fn tool_id(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if text.is_empty() || text.len() > TOOL_ID_BYTES_MAX || !text.bytes().all(plain) {
         return Err(
-            "no tool identifier: those are a-z, 0-9 and -; `telltale catalog list` shows them"
+            "no tool identifier: those are a-z, 0-9 and -, at most 64 of them; \
+             `telltale catalog list` shows them"
                 .to_owned(),
         );
     }
@@ -209,8 +212,10 @@ pub fn variable(text: &str) -> Result<String, String> {
 ///
 /// What to write instead.
 pub fn rule_id(text: &str) -> Result<String, String> {
-    tool_id(text)
-        .map_err(|_| "no identifier: those are a-z, 0-9 and -, as in \"no-telemetry\"".to_owned())
+    tool_id(text).map_err(|_| {
+        "no identifier: those are a-z, 0-9 and -, at most 64 of them, as in \"no-telemetry\""
+            .to_owned()
+    })
 }
 
 /// One item of a rule. Whether there is such a thing is for the catalog to say.
@@ -219,11 +224,10 @@ pub fn rule_id(text: &str) -> Result<String, String> {
 ///
 /// What to write instead.
 pub fn word(text: &str) -> Result<String, String> {
-    if text.is_empty()
-        || text.len() > TEXT_BYTES_MAX
-        || text.contains(['"', '\\'])
-        || text.chars().any(char::is_control)
-    {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(format!("more than {TEXT_BYTES_MAX} bytes; shorten it"));
+    }
+    if text.is_empty() || text.contains(['"', '\\']) || text.chars().any(char::is_control) {
         return Err(
             "no word: it is empty, or holds quotes, backslashes or control characters".to_owned(),
         );
@@ -237,7 +241,10 @@ pub fn word(text: &str) -> Result<String, String> {
 ///
 /// What to write instead.
 pub fn line(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(format!("more than {TEXT_BYTES_MAX} bytes; shorten it"));
+    }
+    if text.is_empty() || text.chars().any(char::is_control) {
         return Err("empty, or more than one line; write a sentence".to_owned());
     }
     Ok(text.to_owned())

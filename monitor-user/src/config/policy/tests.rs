@@ -325,6 +325,25 @@ fn every_mistake_has_its_message() {
     assert_eq!(messages, fs::read_to_string(&golden).unwrap_or_default());
 }
 
+/// A policy as long as one can be is read at once: its places are not searched for from the top.
+#[test]
+fn ten_thousand_rules_and_not_one_more() {
+    let rules = |count: usize| -> String {
+        let rule = |it: usize| {
+            format!(
+                "[[rule]]\nid = \"r{it}\"\naction = \"deny\"\nendpoint = [\"h{it}.example.org\"]\n"
+            )
+        };
+        (0..count).map(rule).collect()
+    };
+    assert_eq!(loaded(&rules(10_000)).policy.rules.len(), 10_000);
+    let error = parse_with("p", &rules(10_001), &[]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "p:1:1: [[rule]]: 10001 of them; at most 10000 are allowed"
+    );
+}
+
 #[test]
 fn no_text_makes_it_panic() {
     for end in (0..EXAMPLE.len()).filter(|&end| EXAMPLE.is_char_boundary(end)) {

@@ -94,9 +94,11 @@ impl fmt::Display for Oddity {
 #[must_use]
 pub fn review(config: &PolicyConfig, wall_seconds: i64) -> Vec<Oddity> {
     let mut oddities = Vec::new();
-    for (place, rule) in config.rules.iter().enumerate() {
-        let mut earlier = config.rules.iter().take(place);
+    let scopes: Vec<_> = config.rules.iter().map(Scope::of).collect();
+    for (place, rule) in scopes.iter().enumerate() {
+        let mut earlier = scopes.iter().take(place);
         if let Some(by) = earlier.find(|earlier| covers(earlier, rule)) {
+            let (rule, by) = (rule.rule, by.rule);
             oddities.push(Oddity::Unreachable {
                 rule: Arc::clone(&rule.id),
                 pack: rule.pack.clone(),
@@ -132,15 +134,50 @@ fn wrong_databases(addresses: &Addresses) -> impl Iterator<Item = Oddity> {
     asn.into_iter().chain(country)
 }
 
+/// A rule, and what it is about at a glance: each is compared with each.
+struct Scope<'a> {
+    rule: &'a Rule,
+    is_of_flow: bool,
+    is_of_remotes: bool,
+    /// A bit for each part that asks.
+    parts: u32,
+}
+
+impl Scope<'_> {
+    fn of(rule: &Rule) -> Scope<'_> {
+        let when = &rule.when;
+        let words = Word::ALL.map(|word| !when.words(word).is_empty());
+        let others = [
+            when.versions.is_some(),
+            !when.endpoints.is_empty(),
+            !when.ports.is_empty(),
+            !when.users.is_empty(),
+            !when.during.is_empty(),
+        ];
+        let asks = words.into_iter().chain(others);
+        Scope {
+            rule,
+            is_of_flow: rule.is_of_flow(),
+            is_of_remotes: rule.is_of_remotes(),
+            parts: asks.fold(0, |parts, asks| parts << 1 | u32::from(asks)),
+        }
+    }
+}
+
 /// Whatever fits `rule` surely fits `earlier`. May be wrong only in saying no.
-fn covers(earlier: &Rule, rule: &Rule) -> bool {
-    let of_more = (!earlier.is_of_flow() || rule.is_of_flow())
-        && (!earlier.is_of_remotes() || rule.is_of_remotes());
+fn covers(earlier: &Scope<'_>, rule: &Scope<'_>) -> bool {
+    let of_more = (!earlier.is_of_flow || rule.is_of_flow)
+        && (!earlier.is_of_remotes || rule.is_of_remotes)
+        && earlier.parts & !rule.parts == 0;
+    if !of_more {
+        return false;
+    }
+    let (earlier, rule) = (earlier.rule, rule.rule);
     // What allows fits less: the same words, but on sure evidence only.
     let as_often = earlier.action != Action::Allow || rule.action == Action::Allow;
     let excludes_less =
         earlier.unless.is_empty() || earlier.unless == rule.unless && earlier.action == rule.action;
-    of_more && as_often && excludes_less && covers_matcher(&earlier.when, &rule.when)
+    as_often && excludes_less && covers_matcher(&earlier.when, &rule.when)
 }
 
 fn covers_matcher(wide: &Matcher, narrow: &Matcher) -> bool {
@@ -149,9 +186,10 @@ fn covers_matcher(wide: &Matcher, narrow: &Matcher) -> bool {
             wide == item || !item.contains('*') && matches_glob(wide, item)
         })
     };
-    Word::ALL.into_iter().all(words)
+    // In long policies it is the endpoint that tells rules apart.
+    all_within(&wide.endpoints, &narrow.endpoints, covers_host)
+        && Word::ALL.into_iter().all(words)
         && (wide.versions.is_none() || wide.versions == narrow.versions)
-        && all_within(&wide.endpoints, &narrow.endpoints, covers_host)
         && all_within(&wide.ports, &narrow.ports, |wide, it| {
             wide.0 <= it.0 && it.1 <= wide.1
         })
