@@ -305,18 +305,16 @@ ENDPOINTS = [
     Panel("table", "Bytes sent by endpoint", "Payload bytes in the chosen time, most first.",
           "sort_desc(" + newly("telltale_endpoint_transmit_bytes_total", "tool, endpoint") + ")",
           unit="bytes", width=10),
-    Panel("timeseries", "Connections by the vendor's jurisdiction",
-          "Flows per second of tools, by the home of their vendors.",
-          "sum by (jurisdiction) ("
-          + rate("telltale_connections_total", "tool")
-          + " * on (tool) group_left (jurisdiction) max by (tool, jurisdiction) "
-          + f"(telltale_tool_info{{{TOOLS}}}))", "{{jurisdiction}}", "cps", 12),
-    Panel("timeseries", "Bytes sent by the vendor's jurisdiction",
-          "Payload bytes per second of tools, by the home of their vendors.",
-          "sum by (jurisdiction) ("
-          + rate("telltale_transmit_bytes_total", "tool")
-          + " * on (tool) group_left (jurisdiction) max by (tool, jurisdiction) "
-          + f"(telltale_tool_info{{{TOOLS}}}))", "{{jurisdiction}}", "Bps", 12),
+    Panel("timeseries", "Connections by jurisdiction",
+          "Flows per second of tools, by the home of who runs the remote.",
+          rate("telltale_operator_connections_total", "jurisdiction"), "{{jurisdiction}}", "cps", 12),
+    Panel("timeseries", "Bytes sent by jurisdiction",
+          "Payload bytes per second of tools, by the home of who runs the remote.",
+          rate("telltale_operator_transmit_bytes_total", "jurisdiction"), "{{jurisdiction}}", "Bps",
+          12),
+    Panel("table", "Who runs the remotes", "Flows in the chosen time, most first.",
+          "sort_desc(" + newly("telltale_operator_connections_total", "tool, operator, jurisdiction")
+          + ")", width=24),
     Panel("timeseries", "Where names come from", "Flows per second, by the source of the best name.",
           f"sum by (source) (rate(telltale_flow_names_total{{{HERE}}}[$__rate_interval]))",
           "{{source}}", "cps", 24),

@@ -398,7 +398,8 @@ impl Metrics {
                 let exemplar = exemplar_of(report, clock);
                 self.traffic.connections.increment_with(labels, exemplar);
                 if tool != NONE {
-                    self.endpoints.connected(tool, report.name(), verdict, 1);
+                    self.endpoints
+                        .connected(tool, report.name(), &report.judgement, 1);
                     self.traffic.surprise(tool, &report.judgement, 1);
                 }
                 if !self.traffic.enter(tool, report) {
@@ -446,7 +447,8 @@ impl Metrics {
                 .add(labels, delta.connects_unreported);
             if tool != NONE {
                 let count = delta.connects_unreported;
-                self.endpoints.connected(tool, name, verdict, count);
+                self.endpoints
+                    .connected(tool, name, &counted.judgement, count);
                 self.traffic.surprise(tool, &counted.judgement, count);
             }
             self.names
@@ -456,7 +458,8 @@ impl Metrics {
             .bytes(&counted.names, delta.bytes_sent + delta.bytes_received);
         if tool != NONE && delta.bytes_sent + delta.bytes_received > 0 {
             let (sent, received) = (delta.bytes_sent, delta.bytes_received);
-            self.endpoints.moved(tool, name, sent, received);
+            self.endpoints
+                .moved(tool, name, &counted.judgement, sent, received);
         }
         self.traffic.transmit_bytes.add([tool], delta.bytes_sent);
         self.traffic.receive_bytes.add([tool], delta.bytes_received);

@@ -284,6 +284,7 @@ pub fn judged(verdict: Verdict) -> Judgement {
         action: None,
         exception: None,
         purpose: None,
+        operator: None,
         why: "because".into(),
         about: None,
     }

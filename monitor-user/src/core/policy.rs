@@ -286,9 +286,13 @@ impl Policy {
             return self.not_judged.clone();
         };
         let decision = self.decide(&facts::of_flow(flow, &known, &assessment));
-        match decision {
+        let judgement = match decision {
             Some(decision) => decided(decision, flow.process, assessment, true),
             None => assessment,
+        };
+        Judgement {
+            operator: known.operator.cloned(),
+            ..judgement
         }
     }
 
@@ -352,9 +356,9 @@ fn decided(
         rule: Arc::clone(&rule.id),
         action: Some(action),
         exception: exception.map(|exception| Arc::clone(&exception.id)),
-        purpose: assessment.purpose,
         why: why.into(),
         about,
+        ..assessment
     }
 }
 

@@ -1,4 +1,5 @@
-//! What AI tools contact, by name: the one label that holds names off the wire, on a budget.
+//! What AI tools contact: by name, the one label that holds names off the wire, on a budget; and by
+//! who runs it.
 //!
 //! In: flows of tools. Out: the metrics of the section Endpoints. Each tool has series for the
 //! first names that it contacts; the rest is `other`, and counted. What has no name is `unnamed`:
@@ -9,12 +10,17 @@ use std::sync::{Mutex, PoisonError};
 
 use super::define::{Counter, Definer, Gauge};
 use super::labels::*;
+use crate::core::policy::judgement::{Judgement, Verdict};
 
 /// Endpoints with series of their own, per tool: several times what any manifest lists.
 pub const ENDPOINTS_PER_TOOL_MAX: usize = 200;
 
 /// Longest name with series of its own: that of DNS, in presentation format.
 const NAME_BYTES_MAX: usize = 253;
+
+/// Who runs a remote of which the catalog does not know it, and the home of those: as in the
+/// catalog, that may also be several.
+const UNKNOWN_OPERATOR: [&str; 2] = ["unknown", "XX"];
 
 /// Label value for endpoints without a name.
 const UNNAMED: &str = "unnamed";
@@ -25,6 +31,9 @@ pub(super) struct Endpoints {
     transmit_bytes: Counter<2>,
     receive_bytes: Counter<2>,
     overflow: Counter<1>,
+    operator_connections: Counter<3>,
+    operator_transmit_bytes: Counter<3>,
+    operator_receive_bytes: Counter<3>,
     /// Names with series of their own, by tool. The tools are those of the catalog.
     known: Mutex<BTreeMap<String, BTreeSet<String>>>,
 }
@@ -63,23 +72,61 @@ impl Endpoints {
                 "Times that a name found no room in the budget and was counted as `other`.",
                 [TOOL],
             )?,
+            operator_connections: define.counter(
+                "telltale_operator_connections_total",
+                "Flows of tools that leave the host, by who runs the remote and where that is at \
+                 home, as the catalog says.",
+                [TOOL, OPERATOR, HOME],
+            )?,
+            operator_transmit_bytes: define.counter(
+                "telltale_operator_transmit_bytes_total",
+                "Payload bytes that tools sent in such flows; as telltale_transmit_bytes_total.",
+                [TOOL, OPERATOR, HOME],
+            )?,
+            operator_receive_bytes: define.counter(
+                "telltale_operator_receive_bytes_total",
+                "Payload bytes that tools received in such flows; as telltale_receive_bytes_total.",
+                [TOOL, OPERATOR, HOME],
+            )?,
             known: Mutex::default(),
         })
     }
 
     /// Counts flows of a tool.
-    pub(super) fn connected(&self, tool: &str, name: Option<&str>, verdict: &str, count: u64) {
+    pub(super) fn connected(
+        &self,
+        tool: &str,
+        name: Option<&str>,
+        judgement: &Judgement,
+        count: u64,
+    ) {
         self.labelled(tool, name, |endpoint| {
+            let verdict = judgement.verdict.name();
             self.connections.add([tool, endpoint, verdict], count);
         });
+        if let Some([operator, home]) = run_by(judgement) {
+            self.operator_connections.add([tool, operator, home], count);
+        }
     }
 
     /// Counts bytes of a tool.
-    pub(super) fn moved(&self, tool: &str, name: Option<&str>, sent: u64, received: u64) {
+    pub(super) fn moved(
+        &self,
+        tool: &str,
+        name: Option<&str>,
+        judgement: &Judgement,
+        sent: u64,
+        received: u64,
+    ) {
         self.labelled(tool, name, |endpoint| {
             self.transmit_bytes.add([tool, endpoint], sent);
             self.receive_bytes.add([tool, endpoint], received);
         });
+        if let Some([operator, home]) = run_by(judgement) {
+            let labels = [tool, operator, home];
+            self.operator_transmit_bytes.add(labels, sent);
+            self.operator_receive_bytes.add(labels, received);
+        }
     }
 
     /// Calls `count` with the `endpoint` label of a name.
@@ -107,9 +154,18 @@ impl Endpoints {
     }
 }
 
+/// Who runs the remote of a flow, and the home of that; `None` for what stays here.
+fn run_by(judgement: &Judgement) -> Option<[&str; 2]> {
+    let stays = matches!(judgement.verdict, Verdict::Local | Verdict::Served);
+    let operator = judgement.operator.as_ref();
+    (!stays).then(|| operator.map_or(UNKNOWN_OPERATOR, |it| [&*it.vendor, &*it.jurisdiction]))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use monitor_common::flow::FlowCounters;
 
     use super::*;
     use crate::core::event::BootNs;
@@ -169,6 +225,50 @@ mod tests {
                 ("telltale_endpoint_budget", ENDPOINTS_PER_TOOL_MAX as f64),
             ],
         );
+    }
+
+    #[test]
+    fn flows_count_for_who_runs_the_remote_and_local_ones_for_nobody() {
+        let metrics = metrics();
+        let judged = |verdict, operator| {
+            let judgement = Judgement {
+                operator,
+                ..fixture::judgement(verdict)
+            };
+            fixture::flow(FlowReport {
+                judgement,
+                ..to("x")
+            })
+        };
+        metrics.record(&fixture::flow(to("x")), &CLOCK);
+        metrics.record(&judged(Verdict::Undeclared, None), &CLOCK);
+        metrics.record(&judged(Verdict::Local, None), &CLOCK);
+        let delta = FlowCounters {
+            bytes_sent: 5,
+            bytes_received: 6,
+            ..FlowCounters::default()
+        };
+        metrics.record(&fixture::counted(fixture::process(1), delta), &CLOCK);
+        let of_vendor = "{jurisdiction=\"US\",operator=\"Anthropic\",tool=\"claude-code\"}";
+        let unknown = "{jurisdiction=\"XX\",operator=\"unknown\",tool=\"claude-code\"}";
+        let connections = "telltale_operator_connections_total";
+        check(
+            &metrics,
+            &[
+                (&format!("{connections}{of_vendor}"), 1.0),
+                (&format!("{connections}{unknown}"), 1.0),
+                (
+                    &format!("telltale_operator_transmit_bytes_total{of_vendor}"),
+                    5.0,
+                ),
+                (
+                    &format!("telltale_operator_receive_bytes_total{of_vendor}"),
+                    6.0,
+                ),
+            ],
+        );
+        let text = metrics.encode(Format::Text);
+        assert_eq!(text.matches(&format!("\n{connections}{{")).count(), 2);
     }
 
     #[test]

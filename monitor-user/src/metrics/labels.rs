@@ -121,6 +121,13 @@ pub const CONTACTS: Label = Label::new(
 pub const VENDOR: Label = Label::new("vendor", "one per tool");
 /// Home of the vendor.
 pub const JURISDICTION: Label = Label::new("jurisdiction", "one per tool");
+/// Who runs a remote.
+pub const OPERATOR: Label = Label::new("operator", "vendors of the catalog, `unknown`");
+/// Home of who runs a remote.
+pub const HOME: Label = Label::new(
+    "jurisdiction",
+    "one per operator; `XX` for one that is unknown or has several",
+);
 /// Rule that raised the alert.
 pub const RULE: Label = Label::new(
     "rule",

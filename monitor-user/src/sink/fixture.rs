@@ -19,7 +19,7 @@ use crate::clock::WallClock;
 use crate::core::addresses::{AddressOrigin, Addresses, CountryCode, Database};
 use crate::core::alert::Alert;
 use crate::core::attribute::{Attribution, Evidence, Role};
-use crate::core::catalog::Tool;
+use crate::core::catalog::{Operator, Tool};
 use crate::core::event::{
     BootNs, CgroupId, Endpoint, ExeFile, Hook, Outcome, Protocol, SocketCookie, SocketKind,
 };
@@ -140,6 +140,10 @@ pub fn judgement(verdict: Verdict) -> Judgement {
         action: None,
         exception: None,
         purpose: Some("api".into()),
+        operator: Some(Operator {
+            vendor: "Anthropic".into(),
+            jurisdiction: "US".into(),
+        }),
         why: "api.anthropic.com is in the manifest of Claude Code".into(),
         about: None,
     }
@@ -156,6 +160,7 @@ pub fn started(process: ProcessView) -> Effect {
             action: Some(Action::Deny(Severity::Critical)),
             exception: None,
             purpose: None,
+            operator: None,
             why: "Claude Code is banned".into(),
             about: None,
         },
@@ -247,6 +252,7 @@ pub fn accepted(process: ProcessView) -> FlowReport {
             action: None,
             exception: None,
             purpose: None,
+            operator: None,
             about: None,
             why: "192.0.2.99 connected to Claude Code, not the other way round".into(),
         },

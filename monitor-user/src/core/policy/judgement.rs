@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::rule::Action;
-use crate::core::catalog::Tool;
+use crate::core::catalog::{Operator, Tool};
 
 /// The verdict on a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +130,8 @@ pub struct Judgement {
     pub exception: Option<Arc<str>>,
     /// What the endpoint is for, where the catalog says so: `api`, `telemetry`, …
     pub purpose: Option<Arc<str>>,
+    /// Who runs the remote, where the catalog says so; of flows that are judged.
+    pub operator: Option<Operator>,
     /// One sentence for a person.
     pub why: Arc<str>,
     /// The tool that the process belongs to or bears the name of, if the rule is about that and
@@ -145,6 +147,7 @@ impl Judgement {
             action: None,
             exception: None,
             purpose: None,
+            operator: None,
             why: why.into(),
             about: None,
         }
