@@ -7,7 +7,8 @@
 //! May be: a server with several clients does not tell which of them it works for, so all are
 //! named, and nothing is judged by it.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,106 +26,174 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// Clients named of one server. The rest would explain nothing.
 pub const NAMED_MAX: usize = 8;
 
-/// Connections by server (`exec_id` 0), and by cookie within a server.
+/// The clients of each server, however many connections each has.
+///
+/// A busy server is asked about with each of its own connections, so its clients are kept in the
+/// order in which they are asked for.
 #[derive(Debug)]
 pub struct ClientTable {
     capacity: usize,
-    clients: BTreeMap<(ProcessKey, SocketCookie), Client>,
-    /// The server of each connection, oldest first: the kernel numbers sockets upwards.
-    servers: BTreeMap<SocketCookie, ProcessKey>,
+    clients: HashMap<Pair, Client>,
+    /// The same pairs: of each server, the client that connected last comes first.
+    latest: BTreeSet<(ProcessKey, Reverse<Joined>, ProcessKey)>,
+    /// Open connections, oldest first: the kernel numbers sockets upwards.
+    connections: BTreeMap<SocketCookie, Pair>,
 }
+
+/// Two processes, whatever programs they run (`exec_id` 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Pair {
+    server: ProcessKey,
+    client: ProcessKey,
+}
+
+/// When a client connected; of connections of one moment, the later socket is the later one.
+type Joined = (BootNs, SocketCookie);
 
 #[derive(Debug)]
 struct Client {
     process: Arc<ProcessView>,
-    /// Every connection of the client is told. If not, this one stands for all that follow, and
-    /// lasts as long as the client.
+    /// The last time.
+    joined: Joined,
+    /// Connections that are open, as far as is known.
+    open: usize,
+    /// Every connection of the client is told. If not, one stands for all that follow, and lasts
+    /// as long as the client.
     every: bool,
-    joined: BootNs,
+    /// When the last one ended, if one did.
     ended: Option<BootNs>,
 }
 
 impl ClientTable {
-    /// An empty table that holds at most `capacity` connections.
+    /// An empty table that holds at most `capacity` connections, and pairs of processes.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         ClientTable {
             capacity,
-            clients: BTreeMap::new(),
-            servers: BTreeMap::new(),
+            clients: HashMap::new(),
+            latest: BTreeSet::new(),
+            connections: BTreeMap::new(),
         }
     }
 
     /// Remembers a connection of `client`, of which `every` one is told or only the first to each
-    /// server. Where the table is full the oldest gives way.
+    /// server. Where the table is full, what ended gives way, then the oldest.
     pub fn joined(
         &mut self,
         event: &FlowJoined,
         client: Arc<ProcessView>,
         every: bool,
     ) -> Option<Limit> {
-        let full = self.servers.len() >= self.capacity && !self.servers.contains_key(&event.cookie);
-        if full && let Some((cookie, server)) = self.servers.pop_first() {
-            self.clients.remove(&(server, cookie));
+        let pair = Pair {
+            server: of_process(event.server),
+            client: of_process(client.key),
+        };
+        self.close(event.cookie); // Told before.
+        let limited = self.make_room(pair);
+        self.connections.insert(event.cookie, pair);
+        let joined = (event.time, event.cookie);
+        let known = self.clients.remove(&pair);
+        if let Some(known) = &known {
+            self.latest.remove(&place(pair, known.joined));
         }
-        let server = of_process(event.server);
-        self.servers.insert(event.cookie, server);
+        self.latest.insert(place(pair, joined));
+        let before = known.as_ref();
         let client = Client {
             process: client,
-            every,
-            joined: event.time,
-            ended: None,
+            joined,
+            open: before.map_or(0, |it| it.open) + 1,
+            every: every && before.is_none_or(|it| it.every),
+            ended: before.and_then(|it| it.ended),
         };
-        self.clients.insert((server, event.cookie), client);
-        full.then_some(Limit::Clients)
+        self.clients.insert(pair, client);
+        limited
     }
 
     /// A connection ended.
     pub fn ended(&mut self, cookie: SocketCookie, now: BootNs) {
-        let Some(server) = self.servers.get(&cookie) else {
-            return;
-        };
-        if let Some(client) = self.clients.get_mut(&(*server, cookie)) {
-            client.ended = client.every.then_some(now);
+        let pair = self.connections.get(&cookie);
+        let client = pair.and_then(|pair| self.clients.get_mut(pair));
+        if let Some(client) = client.filter(|client| client.every) {
+            client.ended = Some(now);
+            self.close(cookie);
         }
     }
 
     /// Forgets what ended longer than [`LINGER`] ago, with its client if not by itself, and whose
     /// server is gone.
     pub fn sweep(&mut self, now: BootNs, is_gone: impl Fn(ProcessKey) -> bool) {
-        let servers = &mut self.servers;
-        self.clients.retain(|(server, cookie), client| {
-            if client.ended.is_none() && is_gone(client.process.key) {
-                client.ended = Some(now);
+        self.retain(|pair, client| {
+            if client.open > 0 && is_gone(client.process.key) {
+                (client.open, client.ended) = (0, Some(now));
             }
-            let keep = client.lasts(now) && !is_gone(*server);
-            if !keep {
-                servers.remove(cookie);
-            }
-            keep
+            client.lasts(now) && !is_gone(pair.server)
         });
     }
 
-    /// Number of connections remembered.
+    /// Number of open connections remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.servers.len()
+        self.connections.len()
     }
 
-    /// Whether no connection is remembered.
+    /// Whether nothing is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.servers.is_empty()
+        self.clients.is_empty()
+    }
+
+    fn make_room(&mut self, pair: Pair) -> Option<Limit> {
+        let mut limited = None;
+        while self.connections.len() >= self.capacity
+            || (self.clients.len() >= self.capacity && !self.clients.contains_key(&pair))
+        {
+            limited = Some(Limit::Clients);
+            let before = self.clients.len();
+            self.retain(|_, client| client.open > 0);
+            if self.clients.len() < before {
+                continue;
+            }
+            let Some(oldest) = self.connections.keys().next() else {
+                break; // A table for nothing.
+            };
+            self.close(*oldest);
+        }
+        limited
+    }
+
+    /// Forgets a connection. Its client stays, for as long as it lingers.
+    fn close(&mut self, cookie: SocketCookie) {
+        let Some(pair) = self.connections.remove(&cookie) else {
+            return;
+        };
+        if let Some(client) = self.clients.get_mut(&pair) {
+            client.open = client.open.saturating_sub(1);
+        }
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&Pair, &mut Client) -> bool) {
+        self.clients.retain(|pair, client| keep(pair, client));
+        let clients = &self.clients;
+        self.connections
+            .retain(|_, pair| clients.get(pair).is_some_and(|it| it.open > 0));
+        self.latest.retain(|(server, _, client)| {
+            let (server, client) = (*server, *client);
+            clients.contains_key(&Pair { server, client })
+        });
     }
 
     /// The clients of `server` at `now`, those that connected last first.
-    fn of(&self, server: ProcessKey, now: BootNs) -> Vec<&Arc<ProcessView>> {
-        let server = of_process(server);
-        let range = (server, SocketCookie(0))..=(server, SocketCookie(u64::MAX));
-        let here = self.clients.range(range).map(|(_, client)| client);
-        let mut here: Vec<&Client> = here.filter(|client| client.lasts(now)).collect();
-        here.sort_by_key(|client| std::cmp::Reverse(client.joined));
-        here.iter().map(|client| &client.process).collect()
+    fn of(&self, server: ProcessKey, now: BootNs) -> impl Iterator<Item = &Arc<ProcessView>> {
+        const LATEST: Joined = (BootNs(u64::MAX), SocketCookie(u64::MAX));
+        let first = (server, Reverse(LATEST), ProcessKey::default());
+        let here = self.latest.range(first..);
+        here.take_while(move |(of, ..)| *of == server)
+            .filter_map(|(server, _, client)| {
+                let (server, client) = (*server, *client);
+                self.clients.get(&Pair { server, client })
+            })
+            .filter(move |client| client.lasts(now))
+            .map(|client| &client.process)
     }
 
     /// For whom a process may act: the clients of `servers`, which are itself and those it works
@@ -140,8 +209,11 @@ impl ClientTable {
         while let Some(server) = known.get(next).copied() {
             next += 1;
             for client in self.of(server, now) {
+                if known.len() >= KNOWN_MAX {
+                    break;
+                }
                 let key = of_process(client.key);
-                if known.len() < KNOWN_MAX && !known.contains(&key) {
+                if !known.contains(&key) {
                     known.push(key);
                     found.push(Arc::clone(client));
                 }
@@ -153,12 +225,16 @@ impl ClientTable {
     }
 }
 
+fn place(pair: Pair, joined: Joined) -> (ProcessKey, Reverse<Joined>, ProcessKey) {
+    (pair.server, Reverse(joined), pair.client)
+}
+
 /// Processes looked at to find the clients of one: chains of proxies are short.
 const KNOWN_MAX: usize = 64;
 
 impl Client {
     fn lasts(&self, now: BootNs) -> bool {
-        self.ended.is_none_or(|ended| now.since(ended) < LINGER)
+        self.open > 0 || self.ended.is_some_and(|ended| now.since(ended) < LINGER)
     }
 }
 
@@ -246,6 +322,43 @@ mod tests {
         join(&mut table, 3, 9, 3, true);
         check_behind(&table, 9, 4, &[3, 2]);
         assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn what_ended_gives_way_before_what_is_open() {
+        let mut table = ClientTable::new(2);
+        join(&mut table, 1, 9, 1, true);
+        join(&mut table, 2, 9, 2, true);
+        table.ended(SocketCookie(2), at(3));
+        join(&mut table, 3, 9, 3, true);
+        check_behind(&table, 9, 4, &[3, 1]);
+    }
+
+    #[test]
+    fn a_client_with_many_connections_counts_until_after_the_last() {
+        let mut table = ClientTable::new(10);
+        for cookie in 1..=3 {
+            join(&mut table, 1, 9, cookie, true);
+        }
+        join(&mut table, 1, 9, 3, true); // Told again.
+        for cookie in 1..=3 {
+            check_behind(&table, 9, 10, &[1]);
+            table.ended(SocketCookie(cookie), at(10));
+        }
+        assert_eq!(table.len(), 0);
+        check_behind(&table, 9, 11, &[1]);
+        check_behind(&table, 9, 12, &[]);
+    }
+
+    #[test]
+    fn many_that_are_gone_do_not_hide_one_that_stays() {
+        let mut table = ClientTable::new(1000);
+        join(&mut table, 1, 9, 1, true);
+        for client in 2..500 {
+            join(&mut table, client, 9, client.into(), true);
+            table.ended(SocketCookie(client.into()), at(500));
+        }
+        check_behind(&table, 9, 502, &[1]);
     }
 
     #[test]
