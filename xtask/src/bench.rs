@@ -17,6 +17,7 @@ mod names;
 mod programs;
 mod report;
 mod sample;
+mod soak;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,9 @@ pub struct Args {
     /// Pairs of runs with and without the monitor.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: u32,
+    /// How long `soak` takes.
+    #[arg(long, default_value_t = 1800, value_parser = clap::value_parser!(u32).range(12..=86_400))]
+    seconds: u32,
     /// Write the figures, with how they were got, to docs/performance.md.
     #[arg(long)]
     write: bool,
@@ -52,7 +56,11 @@ enum Part {
     Line,
     /// 50 000 connections that say hello, and packets, with and without a look at first bytes.
     Names,
-    /// All of them.
+    /// Memory with 10 000 processes and 50 000 flows.
+    Memory,
+    /// Memory and open files over half an hour of 1 000 connections a second.
+    Soak,
+    /// All but `soak`.
     All,
 }
 
@@ -64,6 +72,7 @@ struct Bench {
     /// Where event logs and recordings go, for as long as they are looked at.
     folder: PathBuf,
     rounds: u32,
+    seconds: u32,
 }
 
 /// Measures one part; the text is a table with what it means.
@@ -78,24 +87,31 @@ pub fn run(args: &Args) -> Result<()> {
     if !shell::is_root()? {
         bail!("the monitor and the namespaces need root: run this as root");
     }
-    let bench = Bench::build(args.rounds)?;
-    let mut document = Document::open()?;
-    let parts: [(Part, &str, Measure); 5] = [
+    let bench = Bench::build(args)?;
+    let parts: [(Part, &str, Measure); 7] = [
         (Part::Connects, "connects", connects::run),
         (Part::Exec, "exec", exec::run),
         (Part::Kernel, "kernel", kernel::run),
         (Part::Line, "line", line::run),
         (Part::Names, "names", names::run),
+        (Part::Memory, "memory", soak::memory),
+        (Part::Soak, "soak", soak::run),
     ];
     for (part, name, measure) in parts {
-        if args.part != part && args.part != Part::All {
+        let is_in_all = args.part == Part::All && part != Part::Soak;
+        if args.part != part && !is_in_all {
             continue;
         }
         let text = format!("{}\n{}", circumstances(bench.rounds)?, measure(&bench)?);
         println!("## {name}\n\n{text}");
-        document.set(name, &text);
+        if args.write {
+            // Opened now: a part may take half an hour, and others write meanwhile.
+            let mut document = Document::open()?;
+            document.set(name, &text);
+            document.save()?;
+        }
     }
-    if args.write { document.save() } else { Ok(()) }
+    Ok(())
 }
 
 /// Where, when and in what company the figures were got.
@@ -110,7 +126,7 @@ fn circumstances(rounds: u32) -> Result<String> {
 
 impl Bench {
     /// Builds the monitor and the load generator as they are shipped: optimised.
-    fn build(rounds: u32) -> Result<Bench> {
+    fn build(args: &Args) -> Result<Bench> {
         let root = shell::workspace_root()?;
         let mut cargo = shell::cargo();
         cargo
@@ -133,7 +149,8 @@ impl Bench {
             telltale: root.join("target/release/telltale"),
             generator: Generator::new(root.join("target/release/load")),
             folder,
-            rounds,
+            rounds: args.rounds,
+            seconds: args.seconds,
         })
     }
 }

@@ -1,19 +1,20 @@
 //! A load generator: one kind of operation, a given number of times, as fast as it goes.
 //!
-//! In: `load KIND COUNT`, then a line on standard input that starts it. Out: `ready` when it waits
+//! In: `load KIND COUNT [PER_SECOND]`, then a line on standard input that starts it. Out: `ready` when it waits
 //! for that line, then one line of JSON: operations, wall time, and CPU time of this process with
 //! its children. It talks to itself over loopback only and ends when it is done.
 //!
 //! `cargo xtask bench` runs it, in a network namespace of its own. `load once ADDRESS NUMBER` is
-//! what `load exec` executes.
+//! what `load exec` executes. `load hold COUNT` starts processes that stay, each with five
+//! connected sockets, until its own standard input ends.
 #![forbid(unsafe_code)]
 
 use std::env;
 use std::fs;
-use std::io::{self, BufRead, Error, Read, Write};
+use std::io::{self, BufRead, Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,10 @@ const HELLO: &[u8] = include_bytes!("../../../fuzz/corpus/tls/rustls-post-quantu
 const SMALL_BYTES: usize = 64;
 /// Payload of a large packet: what one packet on loopback holds, less headers.
 const LARGE_BYTES: usize = 65_000;
+/// Sockets of a process that stays.
+const HELD: u32 = 5;
+/// Addresses that they are connected to, at many ports; those that they have come next.
+const REMOTES: u32 = 240;
 /// Unit of the CPU times in `/proc/self/stat`.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -37,8 +42,10 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         ["once", address, _number] => connect_once(address),
-        [kind, count] => run(kind, count),
-        _ => Err(Error::other("usage: load KIND COUNT")),
+        ["held", number] => held(number),
+        [kind, count] => run(kind, count, None),
+        [kind, count, rate] => run(kind, count, Some(rate)),
+        _ => Err(Error::other("usage: load KIND COUNT [PER_SECOND]")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,8 +57,9 @@ fn main() -> ExitCode {
 }
 
 /// Prepares an operation, waits for the start, repeats it, and reports.
-fn run(kind: &str, count: &str) -> io::Result<()> {
+fn run(kind: &str, count: &str, rate: Option<&str>) -> io::Result<()> {
     let count: u32 = count.parse().map_err(Error::other)?;
+    let rate: Option<u32> = rate.map(str::parse).transpose().map_err(Error::other)?;
     let mut operation = prepare(kind)?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "ready")?;
@@ -61,6 +69,10 @@ fn run(kind: &str, count: &str) -> io::Result<()> {
     let (wall, cpu) = (Instant::now(), cpu_time()?);
     for number in 0..count {
         operation(number)?;
+        if let Some(rate) = rate {
+            let due = Duration::from_secs(1) * number / rate;
+            std::thread::sleep(due.saturating_sub(wall.elapsed()));
+        }
     }
     let (wall, cpu) = (wall.elapsed(), cpu_time()?.saturating_sub(cpu));
     writeln!(
@@ -68,7 +80,11 @@ fn run(kind: &str, count: &str) -> io::Result<()> {
         r#"{{"operations":{count},"wall_ns":{},"cpu_ns":{}}}"#,
         wall.as_nanos(),
         cpu.as_nanos()
-    )
+    )?;
+    if kind == "hold" {
+        io::stdin().lock().read_line(&mut String::new())?;
+    }
+    Ok(())
 }
 
 type Operation = Box<dyn FnMut(u32) -> io::Result<()>>;
@@ -85,6 +101,7 @@ fn prepare(kind: &str) -> io::Result<Operation> {
         "packet-large" => packet(LARGE_BYTES),
         "fork" => fork(),
         "exec" => exec(),
+        "hold" => hold(),
         other => Err(Error::other(format!("no operation is called {other}"))),
     }
 }
@@ -229,7 +246,7 @@ fn udp_pair() -> io::Result<(UdpSocket, UdpSocket)> {
 fn fork() -> io::Result<Operation> {
     let missing = Path::new("/nonexistent/telltale-load");
     Ok(Box::new(move |_| match Command::new(missing).spawn() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(Error::other(format!("{} exists", missing.display()))),
     }))
@@ -250,6 +267,44 @@ fn exec() -> io::Result<Operation> {
         }
         listener.accept().map(drop)
     }))
+}
+
+/// A process that stays, with its sockets, until this one ends.
+fn hold() -> io::Result<Operation> {
+    let (reader, writer) = io::pipe()?;
+    let program = env::current_exe()?;
+    Ok(Box::new(move |number| {
+        let _open = &writer; // Its end is the children's end.
+        let mut child = Command::new(&program);
+        child.args(["held", &number.to_string()]);
+        child.stdin(reader.try_clone()?).stdout(Stdio::piped());
+        let mut connected = child.spawn()?.stdout.ok_or(ErrorKind::BrokenPipe)?;
+        connected.read_exact(&mut [0])
+    }))
+}
+
+/// Sockets to remotes that no other process has; they send nothing.
+fn held(number: &str) -> io::Result<()> {
+    let number: u32 = number.parse().map_err(Error::other)?;
+    let mut sockets = Vec::new();
+    for at in 0..HELD {
+        // Of each address there are 28 000 ports.
+        let own = address(REMOTES + at);
+        let socket = UdpSocket::bind((own, 0))?;
+        let remote = number * HELD + at;
+        let port = u16::try_from(1024 + remote / REMOTES).map_err(Error::other)?;
+        socket.connect((address(remote % REMOTES), port))?;
+        sockets.push(socket);
+    }
+    let mut stdout = io::stdout();
+    stdout.write_all(b"\n")?;
+    stdout.flush()?;
+    io::stdin().lock().read_line(&mut String::new()).map(drop)
+}
+
+/// An address of a server, by its number.
+fn address(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 51, 100, 1)) + number)
 }
 
 fn connect_once(address: &str) -> io::Result<()> {

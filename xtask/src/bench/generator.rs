@@ -72,7 +72,7 @@ impl Generator {
     pub fn run(&self, kind: &str, count: u32, processes: u32) -> Result<Outcome> {
         let mut loads = Vec::new();
         for _ in 0..processes {
-            loads.push(Load::start(&self.0, kind, count)?);
+            loads.push(Load::start(&self.0, &[kind, &count.to_string()])?);
         }
         for load in &mut loads {
             load.stdin.write_all(b"\n")?;
@@ -87,10 +87,34 @@ impl Generator {
         }
         Ok(outcome)
     }
+
+    /// Starts doing `kind` `count` times, so many a second.
+    ///
+    /// # Errors
+    ///
+    /// As [`Generator::run`].
+    pub fn start(&self, kind: &str, count: u32, per_second: u32) -> Result<Load> {
+        let words = [kind, &count.to_string(), &per_second.to_string()];
+        let mut load = Load::start(&self.0, &words)?;
+        load.stdin.write_all(b"\n")?;
+        Ok(load)
+    }
+
+    /// Starts `count` processes with five connected sockets each. They end with the result.
+    ///
+    /// # Errors
+    ///
+    /// As [`Generator::run`].
+    pub fn hold(&self, count: u32) -> Result<Load> {
+        let mut load = Load::start(&self.0, &["hold", &count.to_string()])?;
+        load.stdin.write_all(b"\n")?;
+        load.line()?;
+        Ok(load)
+    }
 }
 
 /// One process; killed if it is dropped before it ended.
-struct Load {
+pub struct Load {
     process: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -98,11 +122,11 @@ struct Load {
 
 impl Load {
     /// Starts a process and waits until it is ready.
-    fn start(program: &PathBuf, kind: &str, count: u32) -> Result<Load> {
+    fn start(program: &PathBuf, words: &[&str]) -> Result<Load> {
         let mut process = Command::new("unshare")
             .args(NAMESPACE)
             .arg(program)
-            .args([kind, &count.to_string()])
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -126,6 +150,20 @@ impl Load {
         let report = serde_json::from_str(&self.line()?).context("the load generator failed")?;
         self.process.wait()?;
         Ok(report)
+    }
+
+    /// Waits until everything is done. How often, and the rate that was kept.
+    ///
+    /// # Errors
+    ///
+    /// It failed; it has said why on standard error.
+    pub fn end(self) -> Result<Outcome> {
+        let report = self.finish()?;
+        Ok(Outcome {
+            operations: report.operations,
+            wall: Duration::from_nanos(report.wall_ns),
+            ..Outcome::default()
+        })
     }
 
     fn line(&mut self) -> Result<String> {

@@ -199,6 +199,11 @@ impl Monitor {
         })
     }
 
+    /// Its open files now.
+    pub fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
+    }
+
     /// Ends it in order, so that its files are complete.
     ///
     /// # Errors

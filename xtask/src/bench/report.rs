@@ -51,16 +51,21 @@ pub fn circumstances(rounds: u32) -> Result<String> {
     let model = model
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let load = std::fs::read_to_string("/proc/loadavg")?;
-    let load = load.split_whitespace().next().unwrap_or("?");
     Ok(format!(
         "Measured {} at commit {commit}, Linux {}, {} × {}; {rounds} rounds; \
-         the machine's load average was {load} at the start.\n",
+         the machine's load average was {} at the start.\n",
         say("date", &["-u", "+%F %R UTC"])?,
         say("uname", &["-r"])?,
         say("nproc", &[])?,
         model.map_or("?", |(_, name)| name),
+        load_average()?,
     ))
+}
+
+/// Processes that ran or wanted to, on average over the last minute.
+pub fn load_average() -> Result<String> {
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(load.split_whitespace().next().unwrap_or("?").to_owned())
 }
 
 /// The document that the figures are written to.
