@@ -1,17 +1,20 @@
 #!/bin/bash
-# The package and its service on a fresh Debian 12, under its own systemd: from the installation to
-# the purge. `cargo xtask test service` runs it as root in a virtual machine.
+# The packages and their service on a fresh Debian 12, under its own systemd: from the installation
+# to the purge. `cargo xtask test service` runs it as root in a virtual machine, whose clock, memory
+# and root cgroup are nobody else's.
 #
-# In, in /root: the packages telltale_old_amd64.deb and new.deb; words.sh, which is what README.md says one types.
+# In, in /root: the packages telltale_old_amd64.deb, new.deb, old.rpm and new.rpm; words.sh and
+# operations.sh, which is what README.md and docs/operations.md say one types.
 # Out, on the console: a line per check, and TELLTALE-VM-EXIT with 0 if all were passed.
 
 export HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C
 cd /root || exit
 failed=0
+config=/etc/telltale/telltale.toml
 pins=/sys/fs/bpf/telltale
 log=/var/log/telltale/events.ndjson
-# Where nobody listens: a UDP socket that is connected there sends nothing.
-remote=127.77.0.1
+# The stand-in that words.sh lays out.
+tool=/root/.local/share/claude/versions/2.1.328
 
 # check NAME COMMAND...: says whether it succeeds, how long that took, and what it said if not.
 check() {
@@ -44,10 +47,12 @@ await() {
 property() { systemctl show --property "$1" --value telltale; }
 ready() { curl --silent --fail --output /dev/null 127.0.0.1:10142/-/ready; }
 metric() { curl --silent 127.0.0.1:10142/metrics | awk -v "name=$1" '$1 ~ "^" name { sum += $2 } END { print sum + 0 }'; }
+metric_lines() { curl --silent 127.0.0.1:10142/metrics | grep "^$1"; }
+# Without what Debian keeps of its own: backups, for one, as soon as the clock says that a day is over.
 files() {
     find / -xdev \( -path /dev -o -path /proc -o -path /root -o -path /run -o -path /sys -o -path /tmp \
-        -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/log/journal \
-        -o -path /var/lib/systemd -o -path '/etc/*-' -o -path '/etc/.*.lock' \
+        -o -path /var/backups -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/log/journal \
+        -o -path /var/lib/systemd -o -path /var/lib/rpm -o -path '/etc/*-' -o -path '/etc/.*.lock' \
         -o -path /var/log/apt -o -path /etc/ld.so.cache -o -path /var/tmp \) -prune -o -print | sort
 }
 users() { getent passwd; getent group; }
@@ -62,7 +67,6 @@ alert_has_fields() {
 }
 
 a_broken_configuration_changes_nothing() {
-    local config=/etc/telltale/telltale.toml
     cp --archive $config /tmp/good
     echo 'nonsense = 1' >> $config
     systemctl reload telltale
@@ -93,49 +97,187 @@ a_killed_process_is_started_again() {
     await 60 restarted_since "$before"
 }
 
-# Connects about 200 times a second until /tmp/stop is there.
+# Connects to an address about 200 times a second until /tmp/stop is there. Nobody listens there: a
+# UDP socket that is connected sends nothing.
 connect() {
     exec 4<> <(:)
     local made=0
     while [ ! -e /tmp/stop ]; do
-        exec 3<> "/dev/udp/$remote/1077" 3>&-
+        exec 3<> "/dev/udp/$1/1077" 3>&-
         made=$((made + 1))
         read -r -t 0.005 -u 4
     done
     echo "$made" > /tmp/made
 }
 
-# Sockets that were told, each of them once.
+# Does something while connections are made to an address.
+under_load() {
+    local remote=$1 load status
+    shift
+    rm -f /tmp/stop /tmp/made
+    connect "$remote" &
+    load=$!
+    sleep 3
+    "$@"
+    status=$?
+    sleep 3
+    touch /tmp/stop
+    wait $load
+    return $status
+}
+
+# Sockets that were told to connect to an address, each of them once.
 told() {
-    cat $log* | grep '"action":"connection-opened"' | grep "\"ip\":\"$remote\"" |
+    cat $log* | grep '"action":"connection-opened"' | grep "\"ip\":\"$1\"" |
         grep -o '"cookie":"[^"]*"' | sort > /tmp/cookies
     [ -z "$(uniq -d /tmp/cookies)" ] || { echo "told twice"; return 1; }
     wc -l < /tmp/cookies
 }
-all_told() { [ "$(told)" = "$(cat /tmp/made)" ]; }
+# What restarts say of connections that they could not tell.
+lost() {
+    cat $log* | grep '"action":"monitor-resumed"' | grep -o '"\(dropped\|lost\)":[0-9]*' |
+        awk -F: '{ sum += $2 } END { print sum + 0 }'
+}
+all_told() { [ "$(told "$1")" = "$(cat /tmp/made)" ]; }
+all_told_or_counted() { [ $(($(told "$1") + $(lost) - $2)) -ge "$(cat /tmp/made)" ]; }
 
 an_upgrade_under_load_loses_nothing() {
-    rm -f /tmp/stop /tmp/made
-    sed -i 's/^\[events\]/&\nscope = "all"/' /etc/telltale/telltale.toml
+    sed -i 's/^\[events\]/&\nscope = "all"/' $config
     systemctl restart telltale && await 60 ready || return 1
-    connect &
-    local load=$!
-    sleep 3
-    apt-get install --yes --quiet ./new.deb || return 1
-    await 60 ready || return 1
-    sleep 3
-    touch /tmp/stop
-    wait $load
-    await 30 all_told || { echo "$(told) of $(cat /tmp/made) told"; return 1; }
-    echo "CHECK $(cat /tmp/made) connections made while it was upgraded, $(told) told" > /dev/console
+    under_load 127.77.0.1 apt-get install --yes --quiet ./new.deb && await 60 ready || return 1
+    await 30 all_told 127.77.0.1 || { echo "$(told 127.77.0.1) of $(cat /tmp/made) told"; return 1; }
+    echo "CHECK $(cat /tmp/made) connections made while it was upgraded, $(told 127.77.0.1) told" > /dev/console
     [ "$(metric telltale_books_remainder)" = 0 ] || return 1
     dpkg-query --show telltale | grep -q 'new$'
+}
+
+killed_for_memory() { journalctl --unit telltale --since "@$1" | grep -q 'oom-kill'; }
+
+out_of_memory() {
+    local begin=$EPOCHSECONDS restarts
+    restarts=$(property NRestarts)
+    systemctl set-property --runtime telltale MemoryMax=1M
+    await 60 killed_for_memory "$begin" || return 1
+    systemctl set-property --runtime telltale MemoryMax=infinity
+    await 60 restarted_since "$restarts"
+}
+
+out_of_memory_it_is_started_again() {
+    local remote=127.77.0.2 before
+    before=$(lost)
+    echo "CHECK its cgroup holds $(property MemoryCurrent) bytes, kernel memory among them" > /dev/console
+    under_load $remote out_of_memory || return 1
+    await 30 all_told_or_counted $remote "$before" ||
+        { echo "$(told $remote) told and $(lost) lost, $before of them before, of $(cat /tmp/made)"; return 1; }
+    echo "CHECK $(cat /tmp/made) connections made while it ran out of memory, $(told $remote) told," \
+        "$(($(lost) - before)) may be lost" > /dev/console
+    [ "$(metric telltale_books_remainder)" = 0 ]
+}
+
+sleep_twenty_seconds() {
+    echo 0 > /sys/class/rtc/rtc0/wakealarm
+    echo +20 > /sys/class/rtc/rtc0/wakealarm
+    echo mem > /sys/power/state
+}
+
+a_suspended_machine_goes_on() {
+    local remote=127.77.0.4 restarts
+    restarts=$(property NRestarts)
+    under_load $remote sleep_twenty_seconds || return 1
+    await 30 all_told $remote || { echo "$(told $remote) of $(cat /tmp/made) told"; return 1; }
+    echo "CHECK $(cat /tmp/made) connections made around 20 s of sleep, $(told $remote) told;" \
+        "gaps: $(metric_lines telltale_coverage_gap_info | grep -o 'reason="[^"]*"')" > /dev/console
+    [ "$(property NRestarts)" = "$restarts" ] && [ "$(metric telltale_books_remainder)" = 0 ]
+}
+
+# Time of an event of a process, in seconds, is what the clock shows.
+told_by_the_clock() {
+    local time
+    time=$(cat $log* | grep '"action":"process-started"' | grep "\"pid\":$1," |
+        sed 's/^{"@timestamp":"\([^"]*\)".*/\1/' | tail -n 1)
+    [ -n "$time" ] || return 1
+    time=$((EPOCHSECONDS - $(date --date "$time" +%s)))
+    [ $time -ge -5 ] && [ $time -le 60 ]
+}
+
+a_step_of_the_clock_moves_times_alone() {
+    local remote=127.77.0.3 restarts uptime boot step pid duration
+    restarts=$(property NRestarts)
+    read -r uptime _ < /proc/uptime
+    boot=$((EPOCHSECONDS - ${uptime%.*}))
+    exec 5<> /dev/udp/$remote/1077
+    for step in '-1 day' '+1 year'; do
+        date --set "$step"
+        sleep 3 # It looks once a second.
+        "$tool" 1 &
+        pid=$!
+        wait $pid
+        await 20 told_by_the_clock $pid || { echo "$step"; date; grep "\"pid\":$pid," $log; break; }
+    done
+    exec 5>&-
+    sleep 3
+    read -r uptime _ < /proc/uptime
+    date --set "@$((boot + ${uptime%.*}))"
+    duration=$(cat $log* | grep '"action":"connection-closed"' | grep "\"ip\":\"$remote\"" |
+        grep -o '"duration":[0-9]*')
+    echo "$step: $duration ns"
+    [ "$step" = '+1 year' ] && [ "${duration#*:}" -gt 6000000000 ] &&
+        [ "${duration#*:}" -lt 90000000000 ] || return 1
+    ready && [ "$(property NRestarts)" = "$restarts" ] && [ "$(metric telltale_books_remainder)" = 0 ] &&
+        [ -z "$(metric_lines telltale_coverage_gap_info | grep -v restart)" ]
+}
+# A program that systemd made to count bytes, attached to the root so that no other may be.
+a_root_that_another_program_holds_is_named() {
+    local begin=$EPOCHSECONDS id status
+    systemctl stop telltale
+    telltale uninstall --purge-kernel-state || return 1
+    systemd-run --unit holder --property IPAddressDeny=192.0.2.1 sleep 600
+    id=$(bpftool prog show name sd_fw_egress | sed -n 's/^\([0-9]*\):.*/\1/p' | tail -n 1)
+    bpftool prog pin id "$id" /sys/fs/bpf/holder &&
+        bpftool cgroup attach /sys/fs/cgroup egress pinned /sys/fs/bpf/holder || return 1
+    systemctl --no-block start telltale
+    await 60 said_who_may_hold_it "$begin"
+    status=$?
+    journalctl --unit telltale --since "@$begin" --no-pager
+    bpftool cgroup detach /sys/fs/cgroup egress pinned /sys/fs/bpf/holder
+    rm /sys/fs/bpf/holder
+    systemctl stop holder
+    [ $status = 0 ] && await 60 ready
+}
+said_who_may_hold_it() {
+    journalctl --unit telltale --since "@$1" | grep -q 'cannot attach .*bpftool cgroup show.*detached'
 }
 
 a_stopped_service_leaves_its_programs() {
     systemctl stop telltale && [ "$(property ActiveState)" = inactive ] || return 1
     [ -d $pins ] && programs | grep -q tcp
     systemctl start telltale && await 60 ready
+}
+
+by_rpm() { rpm --nodeps --force-debian "$@"; }
+
+an_rpm_is_installed() {
+    by_rpm --install old.rpm || return 1
+    # Of the configuration, mode and group are the operator's.
+    [ -z "$(rpm --verify --nodeps telltale | grep -v " c $config")" ] || { rpm --verify telltale; return 1; }
+    [ "$(stat --format '%a %G' $config)" = '640 telltale' ] && systemctl is-enabled telltale || return 1
+    systemctl start telltale && await 60 ready
+}
+
+an_rpm_is_upgraded() {
+    local pid
+    pid=$(property MainPID)
+    echo '# The operator was here.' >> $config
+    by_rpm --upgrade new.rpm || return 1
+    rpm --query telltale | grep -q 'new-1' && await 60 ready || return 1
+    [ "$(property MainPID)" != "$pid" ] && grep -q 'operator was here' $config
+}
+
+# What `rpm --erase` leaves goes by the words of docs/operations.md.
+an_rpm_is_erased() {
+    by_rpm --erase telltale || return 1
+    [ ! -e $pins ] && [ -e $config.rpmsave ] && ! programs | grep -q tcp || return 1
+    rm -r /etc/telltale /var/log/telltale /var/lib/telltale && userdel telltale
 }
 
 nothing_is_left() {
@@ -153,14 +295,23 @@ nothing_is_left() {
 state > /tmp/before
 check 'installed, and an alert in the journal, by the words of README.md' bash -ex words.sh
 check 'the alert has fields' alert_has_fields
+check 'the words of docs/operations.md' bash -ex operations.sh
 check 'exposure of 2.5 or less' systemd-analyze security --no-pager --threshold=25 telltale.service
 check 'a broken configuration changes nothing' a_broken_configuration_changes_nothing
 check 'killed: started again' a_killed_process_is_started_again
 check 'stopped: killed by the watchdog, started again' a_stopped_process_is_killed_and_started_again
 check 'upgraded under load: every connection told once' an_upgrade_under_load_loses_nothing
+check 'out of memory: started again, every connection told or counted' out_of_memory_it_is_started_again
+check 'suspended to memory: every connection told once' a_suspended_machine_goes_on
+check 'the clock steps back a day, and on a year' a_step_of_the_clock_moves_times_alone
+check 'another program holds the root cgroup: said so, and started once it is gone' a_root_that_another_program_holds_is_named
 check 'stop and start' a_stopped_service_leaves_its_programs
 check 'removed' apt-get remove --yes --quiet telltale
 check 'purged' apt-get purge --yes --quiet telltale
+check 'no file, pin, program, cgroup or user is left' nothing_is_left
+check 'RPM: installed and started' an_rpm_is_installed
+check 'RPM: upgraded, with the configuration kept' an_rpm_is_upgraded
+check 'RPM: erased' an_rpm_is_erased
 check 'no file, pin, program, cgroup or user is left' nothing_is_left
 [ $failed = 0 ] || journalctl --unit telltale --no-pager | tail -n 60
 echo "TELLTALE-VM-EXIT $failed"

@@ -74,18 +74,18 @@ pub fn version(root: &Path) -> Result<String> {
     sbom::version(root)
 }
 
-/// Builds the Debian package alone, with this version, and says where it is.
+/// Builds the Debian package and the RPM alone, with this version, and says where they are.
 ///
 /// # Errors
 /// As [`run`].
-pub fn debian_package(version: Option<&str>) -> Result<PathBuf> {
+pub fn packages(version: Option<&str>) -> Result<[PathBuf; 2]> {
     let release = Release::new(&Args {
         twice: false,
         version: version.map(str::to_owned),
     })?;
     let program = program::build(&release)?;
     let stage = release.stage(&program)?;
-    deb::build(&release, &stage)
+    Ok([deb::build(&release, &stage)?, rpm::build(&release, &stage)?])
 }
 
 impl Release {

@@ -1,4 +1,4 @@
-//! The package and its service on a fresh Debian 12, with its own kernel and systemd.
+//! The packages and their service on a fresh Debian 12, with its own kernel and systemd.
 //!
 //! In: debootstrap, and this machine's Debian mirror. Out: whether tests/service/check.sh was
 //! content. A container would not do: it hides the processes that Telltale is to see.
@@ -18,11 +18,12 @@ use crate::{dist, shell};
 /// The release, and the kernel that it comes with.
 const RELEASE: &str = "bookworm";
 const KERNEL: &str = "6.1";
-/// Beyond what is essential: an init with its bus, and what the checks look with.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,bpftool,curl";
-/// Room on the disk: a fresh system, two packages, logs.
+/// Beyond what is essential: an init with its bus, the other package manager, and what the checks
+/// look with.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,rpm,bpftool,curl";
+/// Room on the disk: a fresh system, a package, logs.
 const DISK: &str = "1G";
-/// Under emulation it takes a few minutes.
+/// Under emulation it takes some ten minutes.
 const LIMIT_SECONDS: u64 = 1800;
 
 /// Of README.md, what one types to install it and to see an alert.
@@ -39,17 +40,19 @@ pub fn run() -> Result<()> {
     let folder = root.join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let version = dist::version(&root)?;
+    let [deb, rpm] = dist::packages(None)?;
+    let [new_deb, new_rpm] = dist::packages(Some(&format!("{version}+new")))?;
     let packages = [
-        ("telltale_old_amd64.deb", dist::debian_package(None)?),
-        (
-            "new.deb",
-            dist::debian_package(Some(&format!("{version}+new")))?,
-        ),
+        ("telltale_old_amd64.deb", deb),
+        ("new.deb", new_deb),
+        ("old.rpm", rpm),
+        ("new.rpm", new_rpm),
     ];
     let disk = disk(&folder)?;
     let kernel = Kernel::find(&folder, KERNEL)?;
 
     let readme = fs::read_to_string(root.join("README.md"))?;
+    let operations = fs::read_to_string(root.join("docs/operations.md"))?;
     let mut initramfs = Initramfs::default();
     initramfs.add_base("")?;
     initramfs.add_modules(&kernel)?;
@@ -58,7 +61,8 @@ pub fn run() -> Result<()> {
     let unit = "etc/systemd/system/check.service";
     for (to, content) in [
         ("root/check.sh", fs::read(tests.join("check.sh"))?),
-        ("root/words.sh", words(&readme)?.into()),
+        ("root/words.sh", words(section(&readme)?)?.into()),
+        ("root/operations.sh", words(&operations)?.into()),
         (unit, fs::read(tests.join("check.service"))?),
     ] {
         initramfs.add_file(&format!("extra/{to}"), to.ends_with(".sh"), content);
@@ -85,18 +89,22 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// The commands of the section, as they stand there.
-fn words(readme: &str) -> Result<String> {
+/// What README.md says of the installation.
+fn section(readme: &str) -> Result<&str> {
     let (_, section) = readme
         .split_once(SECTION)
         .with_context(|| format!("README.md has no section {:?}", SECTION.trim()))?;
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let blocks = section.split("```sh\n").skip(1);
+    Ok(section.split("\n## ").next().unwrap_or_default())
+}
+
+/// The commands of a document, as they stand there.
+fn words(text: &str) -> Result<String> {
+    let blocks = text.split("```sh\n").skip(1);
     let words: Vec<&str> = blocks
         .filter_map(|block| block.split("```").next())
         .collect();
     if words.is_empty() {
-        bail!("README.md shows no command under {:?}", SECTION.trim());
+        bail!("a document that is to be played shows no command");
     }
     Ok(words.concat())
 }
@@ -104,7 +112,9 @@ fn words(readme: &str) -> Result<String> {
 /// The disk of a fresh system; made once, and never written to.
 fn disk(folder: &Path) -> Result<PathBuf> {
     let disk = folder.join(format!("{RELEASE}.ext4"));
-    if disk.exists() {
+    // Made anew when what it is to hold has changed.
+    let stamp = folder.join(format!("{RELEASE}.packages"));
+    if disk.exists() && fs::read_to_string(&stamp).is_ok_and(|held| held == PACKAGES) {
         return Ok(disk);
     }
     for (program, package) in [("debootstrap", "debootstrap"), ("mke2fs", "e2fsprogs")] {
@@ -130,6 +140,7 @@ fn disk(folder: &Path) -> Result<PathBuf> {
     shell::run(mke2fs.arg(&tree).arg(&making).arg(DISK))?;
     fs::remove_dir_all(&tree)?;
     fs::rename(&making, &disk)?;
+    fs::write(&stamp, PACKAGES)?;
     Ok(disk)
 }
 
@@ -141,7 +152,8 @@ mod tests {
     fn the_words_of_one_section_are_taken() {
         let readme = "# X\n```sh\nno\n```\n## Install it\ntext\n```sh\na\nb\n```\n```toml\nno\n```\n\
                       ```sh\nc\n```\n\n## Next\n```sh\nno\n```\n";
-        assert_eq!(words(readme).unwrap(), "a\nb\nc\n");
+        assert_eq!(words(section(readme).unwrap()).unwrap(), "a\nb\nc\n");
         assert!(words("# X\n").is_err());
+        assert!(section("# X\n").is_err());
     }
 }
