@@ -13,6 +13,7 @@
 
 mod churn;
 mod log;
+mod maps;
 mod receiver;
 mod receivers;
 mod text;
