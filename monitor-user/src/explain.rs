@@ -4,7 +4,7 @@
 //! text for a person. The rules are asked again, from what the log says: where the policy is
 //! another than the one that judged then, both are told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::core::addresses::{AddressOrigin, CountryCode};
 use crate::core::attribute::{Attribution, Evidence, Role};
 use crate::core::catalog::{Catalog, Tool};
 use crate::core::event::{BootNs, CgroupId, Endpoint, ExeFile, Protocol};
-use crate::core::job::JobOf;
+use crate::core::job::{Job, JobOf, provider};
 use crate::core::names::{NameEvidence, NameSource};
 use crate::core::place::Place;
 use crate::core::policy::facts::{self, Known, Subject};
@@ -329,10 +329,8 @@ fn process_of(event: &Value, catalog: &Catalog) -> ProcessView {
         uid: number(&process["user"]["id"]),
         gid: 0,
         cgroup: CgroupId(0),
-        place: own["cgroup"]["path"]
-            .as_str()
-            .map(|path| Arc::new(Place::at(path))),
-        job: JobOf::NotAsked,
+        place: place_of(event).map(Arc::new),
+        job: job_of(event),
         opted_out: Arc::default(),
         origin: if own["process"]["origin"] == "kernel" {
             Origin::Kernel
@@ -340,6 +338,35 @@ fn process_of(event: &Value, catalog: &Catalog) -> ProcessView {
             Origin::Executed
         },
         tool: member_of(event, catalog).map(Arc::new),
+    }
+}
+
+/// Where the process runs: what the path of its cgroup says, and what the runtime's files said.
+fn place_of(event: &Value) -> Option<Place> {
+    let mut place = Place::at(event["telltale"]["cgroup"]["path"].as_str()?);
+    if let Some(container) = &mut place.container {
+        let told = &event["container"];
+        container.name = told["name"].as_str().map(Arc::from);
+        container.image = told["image"]["name"].as_str().map(Arc::from);
+    }
+    Some(place)
+}
+
+fn job_of(event: &Value) -> JobOf {
+    let told = &event["telltale"]["job"];
+    let part = |name: &str| told[name].as_str().map(Arc::from);
+    match provider(text(&told["provider"])) {
+        Some(provider) => JobOf::Job(Arc::new(Job {
+            provider,
+            pipeline: part("pipeline"),
+            run_id: None,
+            name: part("name"),
+            id: None,
+            repository: part("repository"),
+            others: BTreeMap::new(),
+        })),
+        // Whether nobody asked, or there was none, a line does not tell.
+        None => JobOf::NoJob,
     }
 }
 

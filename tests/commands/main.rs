@@ -476,11 +476,17 @@ fn an_explanation() {
         event.action() == "connection-opened"
             && event.text("destination.domain") == "api.anthropic.com"
     });
-    let (id, pid) = (
-        opened.unwrap().text("event.id"),
-        opened.unwrap().pid().unwrap().to_string(),
-    );
-    for (wanted, file) in [(&*pid, CLAUDE), (&*pid, &*log), (id, &*log)] {
+    let opened = opened.unwrap();
+    let (id, pid) = (opened.text("event.id"), opened.pid().unwrap().to_string());
+    let entity = opened.text("process.entity_id");
+    let asked = [
+        (&*pid, CLAUDE),
+        (entity, CLAUDE),
+        (&*pid, &*log),
+        (entity, &*log),
+        (id, &*log),
+    ];
+    for (wanted, file) in asked {
         let args = [
             "explain", wanted, "--events", file, "--config", &config, "--policy", &policy,
         ];

@@ -86,6 +86,13 @@ impl JobOf {
     }
 }
 
+/// The build system of this id, if there is one.
+#[must_use]
+pub fn provider(id: &str) -> Option<&'static str> {
+    let ids = PROVIDERS.iter().map(|provider| provider.id);
+    ids.chain([OTHER]).find(|known| *known == id)
+}
+
 /// What a variable says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
