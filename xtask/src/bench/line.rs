@@ -13,7 +13,7 @@ CPU time of one thread, nanoseconds for one record, scope `all`: decode its byte
 the collector, count its effects in the metrics, write its lines to a file.
 `recorded` is a recording of 2 000 TCP connects and 200 short-lived processes on this machine.
 What a client says first is looked at as it comes, in one segment or two.
-The second table is the same for connections of a tool under policies of so many rules, none of which fits.
+The third table is the same for connections of a tool under policies of so many rules, none of which fits; every other record is an opening, which is judged.
 A scrape is the text of all metrics, made in one thread.
 ";
 const CONNECTS: u32 = 2_000;
