@@ -606,7 +606,7 @@ mod tests {
                 paces: Vec::new(),
                 spool_directory: None,
                 spool_bytes_max: 16 << 20,
-                runbooks: "docs/alerts.md".to_owned(),
+                runbooks: "docs/runbooks/README.md".to_owned(),
                 webhooks: Vec::new(),
                 alertmanagers: Vec::new(),
                 slack: Vec::new(),

@@ -559,7 +559,7 @@ pub const RULE_NAME: Key<Text<String>> = Key {
         example: "flow-flood",
         parse: values::one_line,
     },
-    meaning: "The rule: one of docs/alerts.md, or of the policy.",
+    meaning: "The rule: one of docs/runbooks/README.md, or of the policy.",
 };
 
 /// `alerts.rule.for_seconds`.
@@ -613,7 +613,7 @@ pub const ALERTS_RUNBOOKS: Key<Text<String>> = Key {
     name: "runbooks",
     shape: Text {
         of: "URL or path",
-        default: Absent::Default("docs/alerts.md"),
+        default: Absent::Default("docs/runbooks/README.md"),
         example: "",
         parse: values::one_line,
     },

@@ -120,7 +120,7 @@ mod tests {
             },
             "annotations": {
                 "summary": "Claude Code is banned and runs", "occurrences": "2", "id": "5f3c-5",
-                "policy_digest": "00ff", "runbook": "docs/alerts.md#banned-tool",
+                "policy_digest": "00ff", "runbook": "docs/runbooks/README.md#banned-tool",
             },
             "startsAt": "2026-11-20T09:32:02.000000000Z",
             "endsAt": "2026-11-20T09:36:06.000000000Z",

@@ -47,7 +47,7 @@ pub fn host() -> HostInfo {
         name: "build-7".into(),
         boot_id: "7d0a1f6e-0000-4000-8000-000000000001".into(),
         session: "5f3c".into(),
-        runbooks: "docs/alerts.md".into(),
+        runbooks: "docs/runbooks/README.md".into(),
     }
 }
 

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn every_rule_has_its_runbook() {
-        let runbooks = include_str!("../../../docs/alerts.md");
+        let runbooks = include_str!("../../../docs/runbooks/README.md");
         for rule in RULES {
             assert!(runbooks.contains(&format!("\n## {rule}\n")), "{rule}");
         }

@@ -340,7 +340,7 @@ mod tests {
             message(&notice(), SyslogStyle::Rfc5424),
             "<130>1 2026-11-20T09:32:06.000000Z build-7 telltale - banned-tool \
              [telltale@32473 id=\"5f3c-5\" state=\"fired\" tool=\"claude-code\" \
-             policy_digest=\"00ff\" runbook=\"docs/alerts.md#banned-tool\" \
+             policy_digest=\"00ff\" runbook=\"docs/runbooks/README.md#banned-tool\" \
              summary=\"Claude Code is banned and runs\" why=\"a=b \\\"c\\\" \\]|\\\\ d\"] \
              \u{feff}fired: Claude Code is banned and runs"
         );
@@ -359,7 +359,7 @@ mod tests {
                  CEF:0|Telltale|Telltale|{}|banned-tool|a\\|b\\\\c|9|rt=1795167126000 \
                  externalId=5f3c-5 act=fired cat=network dvchost=build-7 cnt=2 cs1Label=aiTool \
                  cs1=claude-code cs2Label=verdict cs3Label=policyDigest cs3=00ff cs4Label=runbook \
-                 cs4=docs/alerts.md#banned-tool reason=a\\=b \"c\" ]|\\\\ d",
+                 cs4=docs/runbooks/README.md#banned-tool reason=a\\=b \"c\" ]|\\\\ d",
                 env!("CARGO_PKG_VERSION")
             )
         );

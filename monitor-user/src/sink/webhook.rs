@@ -98,7 +98,7 @@ mod tests {
                 "labels": {"tool": "claude-code"},
                 "annotations": {
                     "summary": "Claude Code is banned and runs",
-                    "policy_digest": "00ff", "runbook": "docs/alerts.md#banned-tool",
+                    "policy_digest": "00ff", "runbook": "docs/runbooks/README.md#banned-tool",
                 },
                 "started": "2026-11-20T09:32:02.000000000Z",
                 "last_seen": "2026-11-20T09:32:03.000000000Z",
