@@ -69,7 +69,8 @@ pub fn endpoint_name(name: Option<&NameEvidence>, ip: IpAddr) -> Arc<str> {
 #[derive(Debug)]
 pub struct FlowTable {
     capacity: usize,
-    open: BTreeMap<SocketCookie, OpenFlow>,
+    /// Boxed, as the nodes of a tree that grows at its end are little more than half full.
+    open: BTreeMap<SocketCookie, Box<OpenFlow>>,
 }
 
 #[derive(Debug)]
@@ -108,7 +109,8 @@ impl FlowTable {
         if full {
             self.open.pop_first();
         }
-        self.open.insert(cookie, OpenFlow { opened: now, flow });
+        let open = OpenFlow { opened: now, flow };
+        self.open.insert(cookie, Box::new(open));
         full.then_some(Limit::Flows)
     }
 
