@@ -247,6 +247,11 @@ impl Metrics {
         self.kernel.map_capacity.set([map], signed(capacity));
     }
 
+    /// Says how many idle flows were taken out of the kernel's map so far.
+    pub fn set_flows_evicted(&self, evicted: u64) {
+        self.kernel.flows_evicted.follow([], evicted);
+    }
+
     /// Says how full a ring was at most, and could be, in bytes.
     pub fn set_ring(&self, ring: &str, most: u64, capacity: u64) {
         self.kernel.ring_peak.set([ring], signed(most));

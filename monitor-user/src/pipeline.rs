@@ -276,6 +276,7 @@ fn apply(line: &mut Line, samples: &mut Samples, batch: &Batch) {
     let most = u64::from(monitor_common::limits::FLOWS_MAX);
     let flows = batch.flows as u64;
     line.sinks.metrics.set_map("flows", flows, most);
+    line.sinks.metrics.set_flows_evicted(batch.flows_evicted);
     if let Some(figures) = &batch.figures {
         let metrics = &line.sinks.metrics;
         metrics.set_programs_measured(figures.measured);

@@ -106,6 +106,7 @@ pub(super) struct Kernel {
     pub(super) program_seconds: Stopwatch<1>,
     pub(super) map_entries: Gauge<1>,
     pub(super) map_capacity: Gauge<1>,
+    pub(super) flows_evicted: Mirror<0>,
     pub(super) ring_peak: Gauge<1>,
     pub(super) ring_capacity: Gauge<1>,
 }
@@ -159,6 +160,12 @@ impl Kernel {
                 "telltale_map_capacity",
                 "Entries that a kernel map can hold.",
                 [MAP],
+            )?,
+            flows_evicted: define.mirror(
+                "telltale_kernel_flows_evicted_total",
+                "Flows of living processes that were taken out of the kernel's flow map, because \
+                 it was three quarters full and they were idle; all they counted was told before.",
+                [],
             )?,
             ring_peak: define.gauge(
                 "telltale_ring_peak_bytes",

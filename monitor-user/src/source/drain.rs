@@ -1,12 +1,14 @@
 //! What the kernel counted without a record each: the flow map, read as differences.
 //!
 //! In: the kernel's flow map. Out: one `FlowCounted` record per flow that changed. Entries of
-//! processes that are gone are deleted after they were read, never before.
+//! processes that are gone are deleted after they were read, never before; so are, where the map
+//! becomes full, those that nothing was added to for a while and no socket is open of.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey};
+use monitor_common::limits::FLOWS_MAX;
 use monitor_common::record::{
     FlowCounted, Header, KIND_FLOW_COUNTED, KIND_PROCESS_EXITED, ProcessExited,
 };
@@ -24,6 +26,12 @@ const INTERVAL_PER_DURATION: u32 = 100;
 /// How long the entry of a process that is gone is kept for late additions of its sockets.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// From so many flows on, idle ones of living processes are taken out. The rest of the room is
+/// for what comes until they are idle.
+const CROWDED: usize = FLOWS_MAX as usize / 4 * 3;
+/// How long a flow is unchanged that counts as idle: an answer comes sooner.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// Flows whose changes are noted for the next monitor before they are told: what is lost at most
 /// of a batch, if this one is killed in the middle of it, is then known.
 const BATCH: usize = 256;
@@ -31,9 +39,25 @@ const BATCH: usize = 256;
 /// What was read of each flow before.
 #[derive(Default)]
 pub struct Drain {
-    seen: HashMap<FlowKey, FlowCounters>,
+    seen: HashMap<FlowKey, Seen>,
     gone: HashMap<(u64, u32), BootNs>,
     next: BootNs,
+    evicted: u64,
+}
+
+/// What was told of a flow, and when it was found changed.
+struct Seen {
+    value: FlowCounters,
+    changed: BootNs,
+}
+
+impl Seen {
+    /// Whether nothing will be added to the flow: it is unchanged for a while, and as many
+    /// sockets as connected have ended. Who contacts the remote again is a new flow.
+    fn is_over(&self, now: BootNs) -> bool {
+        let open = self.value.connects.saturating_sub(self.value.closed);
+        open == 0 && now.since(self.changed) >= IDLE
+    }
 }
 
 impl Drain {
@@ -54,7 +78,8 @@ impl Drain {
         }
         for (key, value) in kernel.handover.told() {
             if flows.contains(&key) {
-                self.seen.insert(key, value);
+                let changed = now;
+                self.seen.insert(key, Seen { value, changed });
             } else {
                 kernel.handover.forget(&key);
             }
@@ -85,6 +110,7 @@ impl Drain {
     pub fn run(&mut self, kernel: &mut Kernel, now: BootNs, mut each: impl FnMut(&[u8])) {
         let mut finished = Vec::new();
         let mut changed = Vec::new();
+        let crowded = self.seen.len() >= CROWDED;
         let (flows, handover) = kernel.flows_and_handover();
         for entry in flows.iter() {
             let Ok((key, value)) = entry else { continue };
@@ -94,7 +120,9 @@ impl Drain {
             ) else {
                 continue;
             };
-            if self.seen.get(&key) != Some(&value) {
+            let seen = self.seen.get(&key).filter(|seen| seen.value == value);
+            let is_idle = seen.is_some_and(|seen| crowded && seen.is_over(now));
+            if seen.is_none() {
                 changed.push((key, value));
             }
             if changed.len() >= BATCH {
@@ -106,6 +134,9 @@ impl Drain {
                 .get(&process)
                 .is_some_and(|end| now.since(*end) > LINGER);
             if gone && now.since(BootNs(value.last_seen_ns)) > LINGER {
+                finished.push(key);
+            } else if is_idle {
+                self.evicted += 1;
                 finished.push(key);
             }
         }
@@ -132,6 +163,12 @@ impl Drain {
         self.seen.len()
     }
 
+    /// Flows of living processes that were taken out of the map for being idle.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     /// Hands out what changed of these flows, after it is noted for the next monitor.
     fn tell(
         &mut self,
@@ -140,7 +177,7 @@ impl Drain {
         now: BootNs,
         each: &mut impl FnMut(&[u8]),
     ) {
-        let before = |flow| self.seen.get(flow).copied().unwrap_or_default();
+        let before = |flow| self.seen.get(flow).map(|it| it.value).unwrap_or_default();
         let deltas: Vec<_> = changed
             .iter()
             .map(|(flow, value)| difference(&before(flow), value))
@@ -157,7 +194,8 @@ impl Drain {
                 flow,
                 delta,
             };
-            self.seen.insert(flow, value);
+            let changed = now;
+            self.seen.insert(flow, Seen { value, changed });
             each(record.as_bytes());
         }
     }
@@ -181,5 +219,32 @@ fn difference(before: &FlowCounters, after: &FlowCounters) -> FlowCounters {
         bytes_sent: after.bytes_sent.saturating_sub(before.bytes_sent),
         bytes_received: after.bytes_received.saturating_sub(before.bytes_received),
         last_seen_ns: after.last_seen_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_over(connects: u64, closed: u64, unchanged_s: u64, expect: bool) {
+        let value = FlowCounters {
+            connects,
+            closed,
+            datagrams: 7,
+            ..FlowCounters::default()
+        };
+        let second = |second: u64| BootNs(second * 1_000_000_000);
+        let changed = second(100);
+        let seen = Seen { value, changed };
+        assert_eq!(seen.is_over(second(100 + unchanged_s)), expect);
+    }
+
+    #[test]
+    fn a_flow_is_over_when_nothing_is_open_and_nothing_happens() {
+        check_over(0, 0, 60, true);
+        check_over(3, 3, 60, true);
+        check_over(3, 3, 59, false);
+        check_over(3, 2, 1000, false);
     }
 }

@@ -41,6 +41,8 @@ pub struct Batch {
     pub unwatched: u64,
     /// Distinct flows in the kernel's map.
     pub flows: usize,
+    /// Idle ones that were taken out of it so far.
+    pub flows_evicted: u64,
     /// What the kernel side costs, now and then.
     pub figures: Option<Box<Figures>>,
 }
@@ -252,6 +254,7 @@ impl Source {
             skipped_scripts: self.live.take_skipped_scripts(),
             unwatched: std::mem::take(&mut self.unwatched),
             flows: self.live.flows(),
+            flows_evicted: self.live.flows_evicted(),
             figures: self.live.take_figures(),
             ..batch
         });

@@ -244,6 +244,12 @@ impl Live {
         self.drain.flows()
     }
 
+    /// Idle flows of living processes that were taken out of the kernel's map so far.
+    #[must_use]
+    pub fn flows_evicted(&self) -> u64 {
+        self.drain.evicted()
+    }
+
     fn read_books(&mut self, now: BootNs) -> anyhow::Result<KernelCounters> {
         let mut books = self
             .kernel
