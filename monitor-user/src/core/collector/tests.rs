@@ -9,7 +9,9 @@ use crate::core::fixture::{
     opened, over_budget, redirected, resolved, tcp,
 };
 use crate::core::flow::NAMES_MAX;
+use crate::core::policy::PolicyConfig;
 use crate::core::policy::judgement::{Judgement, Verdict};
+use crate::core::policy::rule::{Exception, Matcher};
 use crate::core::report::DnsOutcome;
 
 const NODE: &str = "/usr/bin/node";
@@ -1160,6 +1162,41 @@ fn coverage_is_complete_once_it_is_verified_and_lost_with_an_alert() {
         "Resolved coverage-lost warning x1: dropped:exec:ring_full",
     ];
     assert_eq!(told, expect);
+}
+
+#[test]
+fn an_exception_that_is_over_fires_until_it_is_renewed() {
+    let lifting = |ends_seconds| Exception {
+        id: "pilot".into(),
+        rules: vec!["r".into()],
+        when: Matcher::default(),
+        owner: "me".into(),
+        reason: "so it was agreed".into(),
+        ticket: None,
+        expires: "2026-12-31".into(),
+        ends_seconds,
+    };
+    let mut host = Host::with(|config| config.policy.exceptions = vec![lifting(4)]);
+    host.wait(2);
+    host.check(&[]);
+    host.wait(1);
+    host.check(&["Fired policy-exception-expired warning x1: pilot"]);
+    let renewed = Policy::new(PolicyConfig {
+        exceptions: vec![lifting(1_000_000)],
+        ..PolicyConfig::default()
+    });
+    let effects = host
+        .collector
+        .judge_by(renewed, Arc::new(catalog()), host.now);
+    host.told.extend(effects);
+    host.wait(400);
+    let told = std::mem::take(&mut host.told);
+    let told: Vec<_> = told.iter().filter_map(line).collect();
+    assert!(
+        told.iter()
+            .any(|it| it.starts_with("Resolved policy-exception-expired")),
+        "{told:#?}"
+    );
 }
 
 #[test]
