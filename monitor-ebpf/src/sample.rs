@@ -228,7 +228,6 @@ fn datagrams(skb: *mut __sk_buff, packet: &Packet, socket: &mut Socket) {
     } else {
         segment_bytes
     };
-    emit::attempted(HOOK_SAMPLE);
     let mut outcome = DELIVERED;
     for index in 0..DATAGRAMS {
         let done = index * step;
@@ -243,7 +242,6 @@ fn datagrams(skb: *mut __sk_buff, packet: &Packet, socket: &mut Socket) {
         outcome = one(skb, &flow, part);
         socket.sent.packets += 1;
     }
-    emit::outcome(HOOK_SAMPLE, outcome);
     if socket.sent.packets >= SAMPLE_UDP_PACKETS {
         socket.flags &= !SOCKET_SAMPLED;
     }
@@ -266,8 +264,7 @@ pub fn dns(skb: *mut __sk_buff, hook: u32, packet: &Packet, process: &ProcessKey
         bytes: packet.length - UDP_HEADER,
         offset: 0,
     };
-    emit::attempted(hook);
-    emit::outcome(hook, one(skb, &flow, piece));
+    one(skb, &flow, piece);
 }
 
 /// Hands over and books what is to be sampled of a segment. Returns whether the flow is to be
@@ -277,7 +274,6 @@ fn hand_over(skb: *mut __sk_buff, flow: &Flow, piece: Piece) -> bool {
     if piece.bytes == 0 {
         return false;
     }
-    emit::attempted(flow.hook);
     let mut outcome = one(skb, flow, piece);
     // Two at most: a loop would multiply what the verifier has to look at.
     if outcome == DELIVERED && piece.bytes > SAMPLE_LONG {
@@ -288,21 +284,24 @@ fn hand_over(skb: *mut __sk_buff, flow: &Flow, piece: Piece) -> bool {
         };
         outcome = one(skb, flow, rest);
     }
-    emit::outcome(flow.hook, outcome);
     outcome == DELIVERED
 }
 
-/// Hands over one record, of the least size that holds the piece.
+/// Hands over one record, of the least size that holds the piece, and books it: a segment may take
+/// several, and the next monitor counts what this one lost by comparing records with the books.
 // A call of its own: inlined, it would not fit on the 512 bytes of stack.
 #[inline(never)]
 fn one(skb: *mut __sk_buff, flow: &Flow, piece: Piece) -> u32 {
-    if piece.bytes <= SAMPLE_SHORT_BYTES as u32 {
+    emit::attempted(flow.hook);
+    let outcome = if piece.bytes <= SAMPLE_SHORT_BYTES as u32 {
         copy_short(skb, flow, piece)
     } else if piece.bytes <= SAMPLE_BYTES as u32 {
         copy_usual(skb, flow, piece)
     } else {
         copy_long(skb, flow, piece)
-    }
+    };
+    emit::outcome(flow.hook, outcome);
+    outcome
 }
 
 /// Reserves a record of the given type, fills it and hands it over. A macro, since a function

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -193,7 +194,7 @@ fn what_happens_between_a_kill_and_the_next_start_is_told() {
 }
 
 /// A connection that waits for its client to say a name is in no log yet, though its record is
-/// taken: a kill then counts it.
+/// taken: a kill then counts it. Segments of which two records were made do not hide that.
 #[test]
 fn connections_that_wait_for_a_name_when_the_monitor_is_killed_are_counted() {
     const WAITING: usize = 40;
@@ -202,14 +203,21 @@ fn connections_that_wait_for_a_name_when_the_monitor_is_killed_are_counted() {
     let ns = NetNs::new();
     let server = TcpServer::start(&ns, &format!("{SERVER_V4}:443"));
     let remote: SocketAddr = format!("{SERVER_V4}:443").parse().unwrap();
+    let chatty = TcpServer::start(&ns, &format!("{SERVER_V4}:8443"));
     let first = pinned(dir.path(), &bpf.pins());
+    ns.enter(|| {
+        for _ in 0..WAITING {
+            let mut stream = TcpStream::connect((remote.ip(), 8443)).unwrap();
+            stream.write_all(&[b'#'; 20_000]).unwrap();
+        }
+    });
     let connect = || TcpStream::connect(remote).unwrap();
     let silent = ns.enter(|| -> Vec<_> { (0..WAITING).map(|_| connect()).collect() });
     // Long enough to be taken and noted, and not for the wait to end.
     thread::sleep(Duration::from_millis(1200));
     assert_eq!(told(dir.path(), remote).len(), 0, "they wait");
     kill(first);
-    drop((silent, server)); // What is still open would be found.
+    drop((silent, server, chatty)); // What is still open would be found.
     let second = pinned(dir.path(), &bpf.pins());
     second.wait_for("word of the restart", |event| {
         event.action() == "monitor-resumed"
