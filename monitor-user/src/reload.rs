@@ -1,7 +1,8 @@
 //! New policy and catalog without a restart: on SIGHUP, and when a file changes.
 //!
-//! In: the files that judge: policy, catalog, databases of addresses. Out: a [`Reload`] for the line, ready to be put in place between two
-//! events: reading and compiling happens elsewhere, so that the line loses nothing meanwhile.
+//! In: the files that judge: policy, catalog, databases of addresses. Out: a [`Reload`] for the
+//! line, ready to be put in place between two events: reading and compiling happens elsewhere, so
+//! that the line loses nothing meanwhile.
 //!
 //! What else the configuration says is for the next start.
 

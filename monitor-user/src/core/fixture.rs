@@ -23,7 +23,7 @@ use super::job::JobOf;
 use super::names::{NameEvidence, NameLimits, NameSource};
 use super::policy::PolicyConfig;
 use super::policy::judgement::{Judgement, Severity, Verdict};
-use super::policy::rule::{Action, Matcher, Rule, Word};
+use super::policy::rule::{Action, Exception, Matcher, Rule, Word};
 use super::redact::Arguments;
 use super::report::{Origin, ProcessView};
 
@@ -316,6 +316,20 @@ pub fn words(word: Word, items: &[&str]) -> Matcher {
     let mut matcher = Matcher::default();
     matcher.words[word as usize] = items.iter().map(|&item| item.into()).collect();
     matcher
+}
+
+/// An exception to the rule `r` that ends at this time, in seconds since 1970 began.
+pub fn exception(ends_seconds: i64) -> Exception {
+    Exception {
+        id: "x".into(),
+        rules: vec!["r".into()],
+        when: Matcher::default(),
+        owner: "me".into(),
+        reason: "so it was agreed".into(),
+        ticket: None,
+        expires: "2026-12-31".into(),
+        ends_seconds,
+    }
 }
 
 /// What a ban of these tools of the fixture's catalog is made of.

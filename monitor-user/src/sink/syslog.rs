@@ -2,8 +2,8 @@
 //! systemd.
 //!
 //! In: alerts. Out: one message for each. A datagram counts as delivered when it is sent and no
-//! host said that nobody takes it: nobody else answers. Over TCP, a connection carries one batch and counts when the receiver has closed
-//! it in turn, having read all.
+//! host said that nobody takes it: nobody else answers. Over TCP, a connection carries one batch
+//! and counts when the receiver has closed it in turn, having read all.
 
 use std::fmt::Write;
 use std::io;

@@ -11,7 +11,6 @@ use crate::core::fixture::{
 use crate::core::flow::NAMES_MAX;
 use crate::core::policy::PolicyConfig;
 use crate::core::policy::judgement::{Judgement, Verdict};
-use crate::core::policy::rule::{Exception, Matcher};
 use crate::core::report::DnsOutcome;
 
 const NODE: &str = "/usr/bin/node";
@@ -1166,23 +1165,13 @@ fn coverage_is_complete_once_it_is_verified_and_lost_with_an_alert() {
 
 #[test]
 fn an_exception_that_is_over_fires_until_it_is_renewed() {
-    let lifting = |ends_seconds| Exception {
-        id: "pilot".into(),
-        rules: vec!["r".into()],
-        when: Matcher::default(),
-        owner: "me".into(),
-        reason: "so it was agreed".into(),
-        ticket: None,
-        expires: "2026-12-31".into(),
-        ends_seconds,
-    };
-    let mut host = Host::with(|config| config.policy.exceptions = vec![lifting(4)]);
+    let mut host = Host::with(|config| config.policy.exceptions = vec![fixture::exception(4)]);
     host.wait(2);
     host.check(&[]);
     host.wait(1);
-    host.check(&["Fired policy-exception-expired warning x1: pilot"]);
+    host.check(&["Fired policy-exception-expired warning x1: x"]);
     let renewed = Policy::new(PolicyConfig {
-        exceptions: vec![lifting(1_000_000)],
+        exceptions: vec![fixture::exception(1_000_000)],
         ..PolicyConfig::default()
     });
     let effects = host

@@ -18,6 +18,13 @@ mod resolved;
 const SHARED_IP: &str = "198.51.100.7";
 const RESOLVER: &str = "192.0.2.53:53";
 const MINUTE: u64 = 60;
+/// Bounds that a flood soon reaches.
+const TIGHT: NameLimits = NameLimits {
+    per_process: 50,
+    per_address: 16,
+    total: 60,
+    queries: 10,
+};
 
 fn process(tgid: u32) -> ProcessKey {
     ProcessKey {

@@ -3,12 +3,12 @@
 //! In: processes, remotes and names. Out: judgements.
 
 use super::judgement::{Judgement, Severity, Verdict};
-use super::rule::{Action, Exception, Matcher, Rule, Word};
+use super::rule::{Action, Matcher, Rule, Word};
 use super::*;
 use crate::core::addresses::AddressOrigin;
 use crate::core::attribute::Role;
 use crate::core::fixture::{
-    addresses, ban, catalog, member, own, rule, shared, stranger, tcp, words,
+    addresses, ban, catalog, exception, member, own, rule, shared, stranger, tcp, words,
 };
 
 fn policy(banned: &[&str]) -> Policy {
@@ -602,18 +602,8 @@ fn an_allowance_is_for_the_tool_itself_and_not_for_its_name() {
 }
 
 fn lifting(config: PolicyConfig, ends_seconds: i64) -> PolicyConfig {
-    let exception = Exception {
-        id: "x".into(),
-        rules: vec!["r".into()],
-        when: Matcher::default(),
-        owner: "me".into(),
-        reason: "so it was agreed".into(),
-        ticket: None,
-        expires: "2026-12-31".into(),
-        ends_seconds,
-    };
     PolicyConfig {
-        exceptions: vec![exception],
+        exceptions: vec![exception(ends_seconds)],
         ..config
     }
 }

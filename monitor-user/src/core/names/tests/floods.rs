@@ -7,13 +7,7 @@ use super::*;
 
 #[test]
 fn a_flood_of_names_displaces_only_the_flooders_own() {
-    let limits = NameLimits {
-        per_process: 50,
-        per_address: 16,
-        total: 60,
-        queries: 10,
-    };
-    let mut table = NameTable::new(limits, resolvers());
+    let mut table = NameTable::new(TIGHT, resolvers());
     learn(&mut table, 1, 0, "a.example", "198.51.100.1");
     learn(&mut table, 1, 0, "b.example", SHARED_IP);
     let mut evicted = 0;
@@ -28,7 +22,7 @@ fn a_flood_of_names_displaces_only_the_flooders_own() {
         );
         evicted += observed.evicted;
         let of_address = table.backed.own(process(2).into(), ip.parse().unwrap());
-        assert!(of_address.len() <= limits.per_address);
+        assert!(of_address.len() <= TIGHT.per_address);
     }
     // Each of them was learned once, and 50 are left.
     assert_eq!(evicted, 450);

@@ -49,13 +49,7 @@ fn the_same_name_from_the_resolvers_own_question_is_told_once() {
 
 #[test]
 fn a_flood_of_them_displaces_none_that_a_process_asked_for() {
-    let limits = NameLimits {
-        per_process: 50,
-        per_address: 16,
-        total: 60,
-        queries: 10,
-    };
-    let mut table = NameTable::new(limits, resolvers());
+    let mut table = NameTable::new(TIGHT, resolvers());
     learn(&mut table, 1, 0, "a.example", "198.51.100.1");
     let evicted: usize = (0..500)
         .map(|number| {
@@ -63,7 +57,7 @@ fn a_flood_of_them_displaces_none_that_a_process_asked_for() {
             tell(&mut table, 1, &format!("n{number}.example"), &address)
         })
         .sum();
-    assert_eq!(evicted, 500 - limits.per_process);
+    assert_eq!(evicted, 500 - TIGHT.per_process);
     check(&table, 1, "198.51.100.1", 2, &[("a.example", DnsOwn)]);
     table.backed.check_books();
 }
