@@ -27,4 +27,4 @@ pub mod record;
 pub mod resume;
 
 /// Version of everything in this crate.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;

@@ -607,6 +607,9 @@ pub struct KernelCounters {
     pub header: Header,
     /// Indexed by [`crate::counter::index`] and the `GAP_` constants.
     pub values: [u64; COUNTERS as usize],
+    /// Records that hooks have booked as delivered and that never came out of a ring; below zero,
+    /// records that came and were never booked.
+    pub astray: i64,
 }
 
 /// The monitor took over from one that ran before it, whose programs went on without a reader.

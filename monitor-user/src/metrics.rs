@@ -190,7 +190,7 @@ impl Metrics {
             Effect::Resumed(report) => self.coverage.resumed(report),
             Effect::Alert(notice) => self.alerts.record(notice, clock),
             Effect::AlertWithheld(rule) => self.alerts.withheld(rule),
-            Effect::Books(books) => self.kernel.record(&books.values),
+            Effect::Books(books) => self.kernel.record(&books.values, books.astray),
             Effect::Limited(limit) => self.line.limited.increment([limit.name()]),
             Effect::Dns(outcome) => self.names.dns_messages.increment([outcome.name()]),
             Effect::Claimed(claim) => self.names.claimed(claim),

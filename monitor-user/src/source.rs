@@ -19,6 +19,7 @@ pub mod links;
 pub mod live;
 pub mod offsets;
 pub mod order;
+pub mod passage;
 pub mod recording;
 pub mod resolved;
 pub mod scripts;

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use monitor_common::counter::HOOK_NAMES;
 use monitor_tests::bpffs::BpfFs;
 use monitor_tests::event::Event;
 use monitor_tests::program::CLAUDE_NATIVE;
@@ -235,11 +234,11 @@ impl Suite<'_> {
         let mut open = Vec::new();
         wait::try_until(PATIENCE, || {
             let metrics = self.telltale.metrics();
-            let remainder = |hook: &&str| {
-                let remainder = metrics.sum("telltale_books_remainder", &[("hook", hook)]);
-                remainder.is_none_or(|it| it != 0.0)
-            };
-            open = HOOK_NAMES.into_iter().filter(remainder).collect();
+            open = metrics
+                .unbalanced()
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
             open.is_empty().then_some(())
         });
         (!open.is_empty()).then(|| format!("books of {} do not balance", open.join(", ")))

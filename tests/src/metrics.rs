@@ -2,6 +2,8 @@
 //!
 //! In: the Prometheus text format. Out: sums of the series that have given labels.
 
+use monitor_common::counter::HOOK_NAMES;
+
 /// The samples of a scrape.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -72,6 +74,21 @@ impl Metrics {
             .filter(|(key, _)| key == label)
             .map(|(_, value)| value.as_str())
             .collect()
+    }
+
+    /// The rows of the kernel's books that do not balance: names of hooks, and `rings`.
+    ///
+    /// # Panics
+    ///
+    /// If there are not all rows.
+    #[must_use]
+    #[track_caller]
+    pub fn unbalanced(&self) -> Vec<&str> {
+        let name = "telltale_books_remainder";
+        let rows = self.label_values(name, "hook");
+        assert_eq!(rows.len(), HOOK_NAMES.len() + 1, "{rows:?}");
+        let open = |hook: &&str| self.get(name, &[("hook", *hook)]) != 0.0;
+        rows.into_iter().filter(open).collect()
     }
 
     /// The lines of `name`, for messages.

@@ -23,6 +23,9 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 /// A canary flow that was not seen for this long is missing. It is sent every few seconds.
 pub const CANARY_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where the books tell of the rings between the hooks and the monitor; a hook of no other name.
+pub const RINGS: &str = "rings";
+
 /// Something that the monitor may have missed. Names come from this program, so their number is
 /// bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +36,8 @@ pub enum Gap {
     HookNotAttached(&'static str),
     /// A kernel program was attached, and is or was not any more.
     HookLost(&'static str),
-    /// Operations of a hook that are in no outcome, or in two.
+    /// Operations of a hook that are in no outcome, or in two; of [`RINGS`], records that were
+    /// delivered and did not come, or came and were not delivered.
     BooksUnbalanced(&'static str),
     /// Records of a hook that were dropped, for one of [`counter::OUTCOME_NAMES`].
     Dropped(&'static str, &'static str),
@@ -141,6 +145,9 @@ impl Coverage {
         self.began.get_or_insert(now);
         let before = self.books.replace(books.values);
         self.compared = before.is_some();
+        if books.astray != 0 {
+            self.seen.insert(Gap::BooksUnbalanced(RINGS), now);
+        }
         let before = before.unwrap_or([0; _]);
         let gaps = unbalanced(&before, &books.values).chain(dropped(&before, &books.values));
         self.seen.extend(gaps.map(|gap| (gap, now)));
@@ -331,6 +338,7 @@ mod tests {
         KernelCounters {
             time: at(0),
             values,
+            astray: 0,
         }
     }
 

@@ -508,6 +508,8 @@ pub struct KernelCounters {
     pub time: BootNs,
     /// Absolute values, indexed as `monitor_common::counter` says.
     pub values: [u64; counter::COUNTERS as usize],
+    /// Records booked as delivered that never came; below zero, records that came unbooked.
+    pub astray: i64,
 }
 
 /// See [`record::SelfChecked`].
@@ -1027,6 +1029,7 @@ fn decode_counters(time: BootNs, bytes: &[u8]) -> Result<Event, DecodeError> {
     Ok(Event::KernelCounters(Box::new(KernelCounters {
         time,
         values: raw.values,
+        astray: raw.astray,
     })))
 }
 

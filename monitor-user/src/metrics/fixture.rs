@@ -80,7 +80,11 @@ pub fn books(set: &[(u32, u64)]) -> Effect {
         values[*index as usize] = *value;
     }
     let time = BootNs(SECOND);
-    Effect::Books(Box::new(KernelCounters { time, values }))
+    Effect::Books(Box::new(KernelCounters {
+        time,
+        values,
+        astray: 0,
+    }))
 }
 
 /// Everything that can be recorded, once.

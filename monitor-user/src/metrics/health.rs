@@ -11,7 +11,7 @@ use monitor_common::counter;
 use super::define::{Counter, Definer, Gauge, Mirror, Stopwatch};
 use super::labels::*;
 use super::signed;
-use crate::core::coverage::Gap;
+use crate::core::coverage::{Gap, RINGS};
 use crate::core::event::BootNs;
 use crate::core::report::{CoverageReport, Limit, ResumedReport};
 
@@ -129,8 +129,8 @@ impl Kernel {
             )?,
             remainder: define.gauge(
                 "telltale_books_remainder",
-                "Operations attempted less all outcomes: anything but 0 at rest is a loss that \
-                 nobody counted.",
+                "Operations attempted less all outcomes; of `rings`, records that hooks delivered \
+                 less those that came: anything but 0 at rest is a loss that nobody counted.",
                 [HOOK],
             )?,
             hook_attached: define.gauge(
@@ -180,11 +180,12 @@ impl Kernel {
             )?,
         };
         // A rate needs a zero to start from, and the first scrape may come before the books.
-        kernel.record(&[0; counter::COUNTERS as usize]);
+        kernel.record(&[0; _], 0);
         Ok(kernel)
     }
 
-    pub(super) fn record(&self, books: &[u64; counter::COUNTERS as usize]) {
+    pub(super) fn record(&self, books: &[u64; counter::COUNTERS as usize], astray: i64) {
+        self.remainder.set([RINGS], astray);
         let (rows, gaps) = books.split_at((counter::HOOKS * counter::OUTCOMES) as usize);
         let rows = rows.chunks_exact(counter::OUTCOMES as usize);
         for (hook, row) in counter::HOOK_NAMES.into_iter().zip(rows) {

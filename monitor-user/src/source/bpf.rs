@@ -409,7 +409,11 @@ impl Kernel {
             kind: monitor_common::record::KIND_KERNEL_COUNTERS,
             bytes: u32::try_from(size_of::<KernelCounters>()).unwrap_or_default(),
         };
-        Ok(KernelCounters { header, values })
+        Ok(KernelCounters {
+            header,
+            values,
+            astray: 0,
+        })
     }
 
     /// Books the runs that the kernel left out, as if the hook had seen the operation and could not

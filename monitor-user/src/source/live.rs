@@ -26,8 +26,10 @@ use super::bpf::{Kernel, Options};
 use super::canary::Canary;
 use super::drain::Drain;
 use super::order::Order;
+use super::passage::Passage;
 use super::scripts::Scripts;
 use crate::core::catalog::Catalog;
+use crate::core::coverage::outcomes_between;
 use crate::core::event::BootNs;
 use crate::host::HostRoot;
 use crate::host::clock;
@@ -76,6 +78,7 @@ pub struct Live {
     host: HostRoot,
     /// Records that a hook has booked and that were taken out of the rings so far.
     received: u64,
+    passage: Passage,
     /// Records that were settled before this monitor began to take any.
     settled_before: u64,
     /// What became of the time before this monitor, until it is handed out.
@@ -113,6 +116,7 @@ impl Live {
             figures_due: BootNs(0),
             host: host.clone(),
             received: 0,
+            passage: Passage::fresh(),
             settled_before: 0,
             resumed: None,
             books: [0; _],
@@ -256,6 +260,8 @@ impl Live {
             .counters(now)
             .context("cannot read the kernel's books")?;
         (self.books, self.books_read) = (books.values, now);
+        let booked = outcomes_between(&[0; COUNTERS as usize], &books.values).delivered;
+        books.astray = self.passage.read(booked, self.received);
         self.kernel.book_skipped(&mut books);
         Ok(books)
     }
@@ -392,6 +398,7 @@ impl Live {
     ) -> anyhow::Result<()> {
         let now = clock::now();
         let former = *self.kernel.handover.checkpoint();
+        self.passage = Passage::taken_over();
         self.drain.resume(&mut self.kernel, flows, alive, now);
         // What is delivered between emptying the rings and reading the books looks unread, so
         // the least of some readings is nearest.

@@ -4,7 +4,7 @@
 //! same, as an iterator. The file is NDJSON, so that a case can be trimmed by hand and a diff reads:
 //!
 //! ```text
-//! {"telltale_recording":1,"abi":5,"boot_id":"…","host":"…","wall_offset_ns":…,"started_ns":…,
+//! {"telltale_recording":1,"abi":6,"boot_id":"…","host":"…","wall_offset_ns":…,"started_ns":…,
 //!  "resolvers":["192.0.2.53:53"]}
 //! {"now_ns":1200,"hex":"0a00…"}     one raw record of `monitor_common::record`
 //! {"now_ns":1300,"tick":true}       a sweep: the collector's own clockwork ran
@@ -607,7 +607,7 @@ mod tests {
         )
     }
 
-    const HEADER: &str = r#"{"telltale_recording":1,"abi":5,"boot_id":"b","host":"h","wall_offset_ns":-1,"started_ns":5}"#;
+    const HEADER: &str = r#"{"telltale_recording":1,"abi":6,"boot_id":"b","host":"h","wall_offset_ns":-1,"started_ns":5}"#;
 
     #[test]
     fn what_is_recorded_is_replayed() {
@@ -659,7 +659,7 @@ mod tests {
         recorder.finish(BootNs(1400));
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
-            "{\"telltale_recording\":1,\"abi\":5,\"boot_id\":\"boot\",\"host\":\"build-07\",\
+            "{\"telltale_recording\":1,\"abi\":6,\"boot_id\":\"boot\",\"host\":\"build-07\",\
              \"wall_offset_ns\":1700000000000000000,\"started_ns\":5,\
              \"resolvers\":[\"192.0.2.53:53\"]}\n\
              {\"now_ns\":1200,\"hex\":\"0a00ff\"}\n\
@@ -784,7 +784,7 @@ mod tests {
             &no_header("missing field `telltale_recording` at line 1 column 9"),
         );
         check_error(
-            b"{\"telltale_recording\":1,\"abi\":5}\n",
+            b"{\"telltale_recording\":1,\"abi\":6}\n",
             &no_header("missing field `boot_id` at line 1 column 32"),
         );
         check_error(
@@ -794,7 +794,7 @@ mod tests {
         );
         check_error(
             b"{\"telltale_recording\":1,\"abi\":77}\n",
-            "1: records of ABI 77, but this telltale reads ABI 5; \
+            "1: records of ABI 77, but this telltale reads ABI 6; \
              replay it with the version that recorded it",
         );
         check_error(

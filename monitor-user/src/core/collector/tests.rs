@@ -172,6 +172,7 @@ impl Host {
         self.apply(Event::KernelCounters(Box::new(KernelCounters {
             time,
             values,
+            astray: 0,
         })));
     }
 
@@ -1234,6 +1235,7 @@ fn the_kernels_books_and_dns_outcomes_pass_through() {
     let books = KernelCounters {
         time: at(1),
         values: [1; _],
+        astray: 0,
     };
     host.apply(Event::KernelCounters(Box::new(books.clone())));
     assert_eq!(host.told, [Effect::Books(Box::new(books))]);
