@@ -5,6 +5,9 @@
 
 use std::process::ExitCode;
 
+// Linked in for its symbols.
+#[cfg(target_env = "musl")]
+use monitor_copy as _;
 use telltale::cli::Cli;
 use telltale::run;
 

@@ -9,10 +9,11 @@ use super::{Finding, core_order};
 /// The user-space crate; its folders are the layers.
 const USER: &str = "monitor-user/src/";
 
-/// What cannot do without `unsafe`: the kernel programs, the program that leaves the host in every
-/// odd way, and the allocator that counts.
-const UNSAFE_FOLDERS: [&str; 3] = [
+/// What cannot do without `unsafe`: the kernel programs, what copies memory, the program that
+/// leaves the host in every odd way, and the allocator that counts.
+const UNSAFE_FOLDERS: [&str; 4] = [
     "monitor-ebpf/",
+    "monitor-copy/",
     "tests/evasion/evade/",
     "tests/fuzz/memory.rs",
 ];
