@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::shell;
+use crate::{dist, shell};
 use generator::Generator;
 use report::Document;
 
@@ -39,6 +39,9 @@ pub struct Args {
     /// How long `soak` takes.
     #[arg(long, default_value_t = 1800, value_parser = clap::value_parser!(u32).range(12..=86_400))]
     seconds: u32,
+    /// Measure this monitor, instead of the one that packages hold.
+    #[arg(long, value_name = "FILE")]
+    monitor: Option<PathBuf>,
     /// Write the figures, with how they were got, to docs/performance.md.
     #[arg(long)]
     write: bool,
@@ -125,28 +128,23 @@ fn circumstances(rounds: u32) -> Result<String> {
 }
 
 impl Bench {
-    /// Builds the monitor and the load generator as they are shipped: optimised.
+    /// Builds the monitor as it is shipped, and the load generator.
     fn build(args: &Args) -> Result<Bench> {
         let root = shell::workspace_root()?;
+        let telltale = match &args.monitor {
+            Some(file) => file.clone(),
+            None => dist::program(&root)?,
+        };
         let mut cargo = shell::cargo();
         cargo
             .current_dir(&root)
-            .args(["build", "--release", "--quiet"]);
-        cargo.args([
-            "-p",
-            "telltale",
-            "-p",
-            "monitor-tests",
-            "--bin",
-            "telltale",
-            "--bin",
-            "load",
-        ]);
+            .args(["build", "--release", "--quiet"])
+            .args(["-p", "monitor-tests", "--bin", "load"]);
         shell::run(&mut cargo)?;
         let folder = root.join("target/bench");
         std::fs::create_dir_all(&folder)?;
         Ok(Bench {
-            telltale: root.join("target/release/telltale"),
+            telltale,
             generator: Generator::new(root.join("target/release/load")),
             folder,
             rounds: args.rounds,

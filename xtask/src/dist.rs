@@ -74,6 +74,14 @@ pub fn version(root: &Path) -> Result<String> {
     sbom::version(root)
 }
 
+/// Builds the program that packages hold, and says where it is.
+///
+/// # Errors
+/// When it does not build, for want of musl-tools perhaps.
+pub fn program(root: &Path) -> Result<PathBuf> {
+    program::build(root)
+}
+
 /// Builds the Debian package and the RPM alone, with this version, and says where they are.
 ///
 /// # Errors
@@ -83,7 +91,7 @@ pub fn packages(version: Option<&str>) -> Result<[PathBuf; 2]> {
         twice: false,
         version: version.map(str::to_owned),
     })?;
-    let program = program::build(&release)?;
+    let program = program::build(&release.root)?;
     let stage = release.stage(&program)?;
     Ok([deb::build(&release, &stage)?, rpm::build(&release, &stage)?])
 }
@@ -119,7 +127,7 @@ impl Release {
 
     /// Builds everything, and returns the digests.
     fn build(&self) -> Result<String> {
-        let program = program::build(self)?;
+        let program = program::build(&self.root)?;
         let stage = self.stage(&program)?;
         let results = [
             deb::build(self, &stage)?,

@@ -31,8 +31,7 @@ Two processes connect to themselves over loopback, accept, and close with a FIN:
 is less disturbed by neighbours than its rate.
 `monitor CPU` is user and kernel time of all its threads for 100 000 connects; `idle` is what it \
 uses when only the other programs of this machine do something.
-Memory is that of the packaged service, which sets `MALLOC_MMAP_THRESHOLD_`; the rings' 7 MB count \
-twice in it, as they are mapped twice in a row.
+The rings' 7 MB count twice in the memory, as they are mapped twice in a row.
 Scope `tools` counts these connects in the kernel, as their programs are no AI tools; \
 scope `all` writes two lines for each, opened and closed.
 ";

@@ -29,9 +29,6 @@ const IDLE: Duration = Duration::from_secs(3);
 /// apart.
 const CONFIG: &str = "[events]\nrotate_mebibytes = 65536\narguments = \"redacted\"\n";
 
-/// As deploy/systemd/telltale.service sets it: what only the start needed goes back to the kernel.
-const ENVIRONMENT: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
-
 /// What the event log covers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -118,7 +115,6 @@ impl Monitor {
             command.arg("--record").arg(&recording);
         }
         let process = command
-            .env(ENVIRONMENT.0, ENVIRONMENT.1)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&messages)?)

@@ -22,7 +22,7 @@ const PROFILE: &str = "dist";
 ///
 /// # Errors
 /// When the target is missing, or it does not build.
-pub fn build(release: &Release) -> Result<PathBuf> {
+pub fn build(root: &Path) -> Result<PathBuf> {
     if shell::find_on_path("musl-gcc").is_none() {
         bail!("the program is linked by musl-gcc: apt-get install musl-tools");
     }
@@ -30,11 +30,11 @@ pub fn build(release: &Release) -> Result<PathBuf> {
         shell::run(Command::new("rustup").args(["target", "add", TARGET]))?;
     }
     println!("== building telltale for {TARGET}");
-    let target = release.root.join("target");
+    let target = root.join("target");
     let mut cargo = shell::cargo();
     cargo
-        .current_dir(&release.root)
-        .env("CARGO_ENCODED_RUSTFLAGS", renamed_folders(release)?)
+        .current_dir(root)
+        .env("CARGO_ENCODED_RUSTFLAGS", renamed_folders(root)?)
         .args(["build", "--locked", "--quiet", "-p", "telltale"])
         .args(["--profile", PROFILE, "--target", TARGET, "--target-dir"])
         .arg(&target);
@@ -43,10 +43,10 @@ pub fn build(release: &Release) -> Result<PathBuf> {
 }
 
 /// Messages of panics name source files: by a name that is the same on every machine.
-fn renamed_folders(release: &Release) -> Result<String> {
+fn renamed_folders(root: &Path) -> Result<String> {
     let home = env::home_dir().context("no home folder")?;
     let cargo = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
-    let renamed = [(&release.root, "/telltale"), (&cargo, "/cargo")];
+    let renamed = [(root, "/telltale"), (&cargo, "/cargo")];
     let flags = renamed.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     Ok(flags.join("\x1f"))
 }
