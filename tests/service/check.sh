@@ -281,6 +281,23 @@ an_rpm_is_erased() {
     rm -r /etc/telltale /var/log/telltale /var/lib/telltale && userdel telltale
 }
 
+# Lasts until the next boot: nothing comes after it.
+a_kernel_in_lockdown_is_named() {
+    local begin
+    apt-get install --yes --quiet ./new.deb && await 60 ready || return 1
+    systemctl stop telltale
+    telltale uninstall --purge-kernel-state || return 1
+    echo confidentiality > /sys/kernel/security/lockdown || return 1
+    begin=$EPOCHSECONDS
+    systemctl --no-block start telltale
+    await 60 said_that_lockdown_forbids_it "$begin" ||
+        { journalctl --unit telltale --since "@$begin" --no-pager; return 1; }
+    telltale doctor | grep 'MISSING.*lockdown.*lockdown=integrity'
+}
+said_that_lockdown_forbids_it() {
+    journalctl --unit telltale --since "@$1" | grep -q 'kernel lockdown may forbid it'
+}
+
 nothing_is_left() {
     [ ! -e $pins ] || { find $pins; return 1; }
     [ -z "$(cgroups)" ] || { cgroups; return 1; }
@@ -314,6 +331,7 @@ check 'RPM: installed and started' an_rpm_is_installed
 check 'RPM: upgraded, with the configuration kept' an_rpm_is_upgraded
 check 'RPM: erased' an_rpm_is_erased
 check 'no file, pin, program, cgroup or user is left' nothing_is_left
+check 'the kernel in lockdown: said so, with the remedy' a_kernel_in_lockdown_is_named
 [ $failed = 0 ] || journalctl --unit telltale --no-pager | tail -n 60
 echo "TELLTALE-VM-EXIT $failed"
 systemctl poweroff --force --force

@@ -38,7 +38,8 @@ scope `all` writes two lines for each, opened and closed.
 
 const BOOKS: &str = "\
 Made is what the load generator did; the rest is what the monitor told of its processes.
-Lost are records of any process that found a ring full.
+Lost are records of any process that found a ring full: a connect has two, its opening and its \
+end, so what is unaccounted for is below 0 where both were lost.
 ";
 
 const PROGRAMS: &str = "\
