@@ -12,10 +12,12 @@ use monitor_tests::telltale::telltale;
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let mut paths = vec![root.join("README.md"), root.join("catalog/README.md")];
-    for entry in fs::read_dir(root.join("docs")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|it| it == "md") {
-            paths.push(path);
+    for folder in ["docs", "docs/runbooks"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|it| it == "md") {
+                paths.push(path);
+            }
         }
     }
     paths

@@ -8,6 +8,7 @@
 )]
 
 mod documents;
+mod fleet;
 
 use std::fs;
 use std::process::Command;

@@ -2,8 +2,7 @@
 //!
 //! In: TLS, QUIC and HTTP clients that are given the address. Out: the name in their first bytes.
 
-use std::path::Path;
-
+use monitor_tests::python;
 use monitor_tests::scene::Scene;
 
 use crate::stage::Stage;
@@ -80,12 +79,6 @@ fn quic_clients_name_their_server() {
 #[test]
 fn a_client_of_quic_2_names_its_server() {
     const SERVER: &str = "203.0.113.28";
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
-    assert!(
-        python.exists(),
-        "{} is missing: `cargo xtask test` makes it",
-        python.display()
-    );
     let scene = Scene::new();
     let stage = Stage::new(&scene, SERVER);
     let client = format!(
@@ -101,7 +94,7 @@ fn a_client_of_quic_2_names_its_server() {
          try: asyncio.run(run())\n\
          except ConnectionError: pass\n"
     );
-    let python = python.display().to_string();
+    let python = python::program("python").get_program().to_owned();
     let expect = [
         ("destination.domain", NAME),
         ("telltale.name.source", "quic-sni"),
@@ -109,7 +102,7 @@ fn a_client_of_quic_2_names_its_server() {
         ("tls.client.server_name", NAME),
         ("telltale.hello.alpn", r#"["h3"]"#),
     ];
-    stage.check(&[&python, "-c", &client], &expect);
+    stage.check(&[python.to_str().unwrap(), "-c", &client], &expect);
 }
 
 /// The connection is reset in the middle of a hello.

@@ -22,7 +22,7 @@ use monitor_tests::running::Running;
 use monitor_tests::scene::{SERVER_V4, Scene};
 use monitor_tests::telltale::{free_address, write_config};
 use monitor_tests::webhook::WebhookReceiver;
-use monitor_tests::{binary, http, wait};
+use monitor_tests::{binary, http, python, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -277,21 +277,9 @@ print(sum(1 for _, s in samples if s.exemplar), 'exemplars')
 print(sum(1 for unit, _ in samples if unit == 'seconds'), 'in seconds')
 ";
 
-/// The Python that has what these tests use of the package index.
-#[track_caller]
-fn python() -> Command {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
-    assert!(
-        python.exists(),
-        "no {}: `cargo xtask test servers` makes it",
-        python.display()
-    );
-    Command::new(python)
-}
-
 #[test]
 fn the_reference_parser_reads_the_open_metrics() {
-    let mut python = python();
+    let mut python = python::program("python");
     let scene = Scene::new();
     let _servers = scene.serve_https();
     let tool = scene.own_tool();
@@ -519,5 +507,5 @@ fn the_dashboards_are_what_grafana_reads() {
     let folder = fs::read_dir(deployed("grafana/dashboards")).unwrap();
     let dashboards: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
     assert_eq!(dashboards.len(), 5);
-    succeeds(python().arg(reader).args(dashboards));
+    succeeds(python::program("python").arg(reader).args(dashboards));
 }

@@ -38,6 +38,7 @@ pub mod http;
 pub mod metrics;
 pub mod netns;
 pub mod program;
+pub mod python;
 pub mod resolved;
 pub mod running;
 pub mod scene;

@@ -43,10 +43,12 @@ const RESOLVED_PACKAGES: [&str; 3] = ["systemd-resolved", "libnss-resolve", "lib
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// What the tests use of the Python package index: a client of QUIC 2, the reference parser of
-/// OpenMetrics, and Grafana's own types. (The number before the `!` is the latter's epoch: its
-/// build time.)
-const PYTHON_PACKAGES: [&str; 3] = [
+/// OpenMetrics, linters of the files for fleets, and Grafana's own types. (The number before the
+/// `!` is the latter's epoch: its build time.)
+const PYTHON_PACKAGES: [&str; 5] = [
     "aioquic==1.7.2",
+    "ansible-lint==26.10.1",
+    "kubernetes-validate==1.37.0",
     "prometheus-client==0.26.0",
     "grafana-foundation-sdk==1769699379!11.6.0",
 ];
