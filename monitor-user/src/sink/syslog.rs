@@ -18,7 +18,7 @@ use rustls::pki_types::ServerName;
 use rustls_platform_verifier::ConfigVerifierExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::is_unprintable;
@@ -32,6 +32,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a host that has no such receiver has to say so (ICMP).
 const REFUSAL_WAIT: Duration = Duration::from_millis(200);
+
+/// Pause between looks whether a connection is closed: some round trips.
+const CLOSING_POLL: Duration = Duration::from_millis(5);
 
 /// Bytes of one message: what every receiver must take over UDP (RFC 5426), a hundred times, and
 /// less than a datagram holds.
@@ -95,16 +98,18 @@ impl Syslog {
             SyslogAddress::Unix(path) => to_unix(path, self.messages(notices)).await,
             SyslogAddress::Udp(address) => to_udp(*address, self.messages(notices)).await,
             SyslogAddress::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                to_stream(stream, self.messages(notices)).await
+                let mut stream = TcpStream::connect(address).await?;
+                to_stream(&mut stream, self.messages(notices)).await?;
+                closed_in_turn(&stream).await
             }
             SyslogAddress::Tls(host, port) => {
                 let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
                 let name = ServerName::try_from(host.clone()).map_err(invalid)?;
                 let connector = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                let stream = connector.connect(name, stream).await?;
-                to_stream(stream, self.messages(notices)).await
+                let mut stream = connector.connect(name, stream).await?;
+                to_stream(&mut stream, self.messages(notices)).await?;
+                closed_in_turn(stream.get_ref().0).await
             }
         }
     }
@@ -149,7 +154,7 @@ fn connector() -> anyhow::Result<TlsConnector> {
 }
 
 async fn to_stream(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     messages: Vec<Vec<u8>>,
 ) -> io::Result<()> {
     for message in messages {
@@ -165,6 +170,16 @@ async fn to_stream(
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
         _ => Ok(()),
     }
+}
+
+/// A receiver may have closed the connection before the batch came: its host answers that with a
+/// reset, but the end of its stream is what is read first. Once both ends are closed, and the
+/// kernel knows no peer any more, all was acknowledged or the reset is there.
+async fn closed_in_turn(stream: &TcpStream) -> io::Result<()> {
+    while stream.peer_addr().is_ok() {
+        sleep(CLOSING_POLL).await;
+    }
+    stream.take_error()?.map_or(Ok(()), Err)
 }
 
 /// A message of RFC 5424.
@@ -396,6 +411,19 @@ mod tests {
         assert_eq!(text, format!("{0} {expect}{0} {expect}", expect.len()));
         let gone = syslog.deliver(&batch).await;
         assert!(matches!(gone, Delivery::Unreachable(_)), "{gone:?}");
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_closes_too_soon_has_taken_nothing() {
+        const TIMES: usize = 500; // Its end meets each moment of a delivery.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = SyslogAddress::Tcp(listener.local_addr().unwrap());
+        let syslog = Syslog::new(address, SyslogStyle::Rfc5424).unwrap();
+        std::thread::spawn(move || (0..TIMES).for_each(|_| drop(listener.accept().unwrap())));
+        for _ in 0..TIMES {
+            let delivery = syslog.deliver(&[notice()]).await;
+            assert!(matches!(delivery, Delivery::Unreachable(_)), "{delivery:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
