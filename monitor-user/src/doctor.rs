@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use crate::host::capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON};
-use crate::host::{HostError, HostRoot, Lockdown};
+use crate::host::{HostError, HostRoot, LOCKED_DOWN, Lockdown};
 use crate::source::{bpf, cgroup2};
 
 /// What was found.
@@ -132,11 +132,7 @@ fn examine_daemons(page: &mut Page, host: &HostRoot) {
 
 fn examine_lockdown(page: &mut Page, host: &HostRoot) {
     match host.lockdown() {
-        Lockdown::Confidentiality => page.bad(
-            "lockdown",
-            "confidentiality: BPF programs may not read kernel memory; boot with \
-             lockdown=integrity or without Secure Boot's lockdown",
-        ),
+        Lockdown::Confidentiality => page.bad("lockdown", LOCKED_DOWN),
         Lockdown::Integrity => page.good("lockdown", "integrity: no hindrance"),
         Lockdown::Off => page.good("lockdown", "off"),
         Lockdown::Unknown => page.note("lockdown", "unknown: securityfs is not mounted"),

@@ -83,6 +83,10 @@ impl HostError {
     }
 }
 
+/// Why nothing can be watched in [`Lockdown::Confidentiality`], and the remedy.
+pub const LOCKED_DOWN: &str = "confidentiality: BPF programs may not read kernel memory; boot with \
+                               lockdown=integrity or without Secure Boot's lockdown";
+
 /// How far kernel lockdown restricts even root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lockdown {

@@ -139,20 +139,22 @@ fn a_process_that_hangs_who_looks_at_it() {
 /// Lockdown cannot be tried without restarting the host; what the kernel says of it can be.
 #[test]
 fn a_kernel_in_lockdown() {
-    let lock = |mode: &str| {
+    let lock = |mode: &str, command: &str| {
         let prepare = format!(
             "mount -t tmpfs none /sys/kernel/security\n\
              echo '{mode}' > /sys/kernel/security/lockdown"
         );
         let dir = temp_dir();
-        run_to_end(dir.path(), in_own_mounts(&prepare, &["doctor"]))
+        run_to_end(dir.path(), in_own_mounts(&prepare, &[command]))
     };
-    let ended = lock("none integrity [confidentiality]");
+    let ended = lock("none integrity [confidentiality]", "doctor");
     ended.expect(1, &[]);
     for word in ["MISSING  lockdown", "confidentiality", "lockdown=integrity"] {
         assert!(ended.stdout.contains(word), "no {word:?} in {ended:#?}");
     }
-    lock("none [integrity] confidentiality").expect(0, &[]);
+    lock("none [integrity] confidentiality", "doctor").expect(0, &[]);
+    let words = ["lockdown, confidentiality", "lockdown=integrity"];
+    lock("none integrity [confidentiality]", "run").expect(2, &words);
 }
 
 /// `telltale run` with these flags does not start, and says why.

@@ -295,7 +295,7 @@ a_kernel_in_lockdown_is_named() {
     telltale doctor | grep 'MISSING.*lockdown.*lockdown=integrity'
 }
 said_that_lockdown_forbids_it() {
-    journalctl --unit telltale --since "@$1" | grep -q 'kernel lockdown may forbid it'
+    journalctl --unit telltale --since "@$1" | grep -q 'lockdown, confidentiality.*lockdown=integrity'
 }
 
 nothing_is_left() {

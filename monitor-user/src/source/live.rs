@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use monitor_common::counter::COUNTERS;
 use monitor_common::flow::{FlowKey, ProcessKey};
 use monitor_common::limits::ARGS_BYTES;
@@ -31,8 +31,8 @@ use super::scripts::Scripts;
 use crate::core::catalog::Catalog;
 use crate::core::coverage::outcomes_between;
 use crate::core::event::BootNs;
-use crate::host::HostRoot;
 use crate::host::clock;
+use crate::host::{HostRoot, LOCKED_DOWN, Lockdown};
 
 /// How long a record waits for older ones: far longer than a hook runs, far shorter than a
 /// person waits.
@@ -100,6 +100,9 @@ impl Live {
         options: &Options,
         catalog: Arc<Catalog>,
     ) -> anyhow::Result<Live> {
+        // The kernel would say that it knows no helper of that name.
+        let is_open = host.lockdown() != Lockdown::Confidentiality;
+        ensure!(is_open, "the kernel is in lockdown, {LOCKED_DOWN}");
         let cgroup = super::cgroup2::open_root(host)?;
         let kernel = Kernel::load(cgroup, options)?;
         let mut live = Live {
