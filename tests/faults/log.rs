@@ -4,6 +4,7 @@
 //! new file, or counted; the monitor goes on.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use monitor_tests::event::Event;
@@ -39,6 +40,20 @@ fn moved_and_removed() {
     assert!(telltale.get("/-/ready").is_ok_and(|it| it.status == 200));
 }
 
+/// The lowest number that a process has no descriptor of, between the short-lived ones.
+fn lowest_free(pid: u32) -> usize {
+    let now = || {
+        (0..)
+            .find(|number| !Path::new(&format!("/proc/{pid}/fd/{number}")).is_symlink())
+            .unwrap()
+    };
+    let looks = (0..100).map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        now()
+    });
+    looks.min().unwrap()
+}
+
 /// No descriptor can be opened any more: who scrapes waits, the line does not, and that the
 /// monitor cannot look after itself is told.
 #[test]
@@ -47,7 +62,6 @@ fn no_descriptors_left() {
     let claude = Program::native(scene.dir(), program::CLAUDE_NATIVE);
     let telltale = scene.telltale().start();
     let pid = telltale.process.pid();
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let limit = |number: usize| {
         let pid = pid.to_string();
         let status = std::process::Command::new("prlimit")
@@ -55,7 +69,7 @@ fn no_descriptors_left() {
             .status();
         assert!(status.unwrap().success());
     };
-    limit(open);
+    limit(lowest_free(pid));
     let number = scene.run(&claude, &["number", "1"]);
     telltale.wait_for("the start, without descriptors", |event| {
         event.pid() == Some(number) && event.action() == "process-started"
