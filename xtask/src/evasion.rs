@@ -79,10 +79,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome);
     let outcomes: Vec<Outcome> = outcomes.collect();
-    let failed = outcomes.iter().filter(|it| !it.is_success);
-    let failed: Vec<&str> = failed.map(|it| it.kernel.as_str()).collect();
-    if !failed.is_empty() {
-        bail!("Telltale owes something on {}", failed.join(", "));
+    let faults: Vec<String> = outcomes.iter().flat_map(Outcome::faults).collect();
+    if !faults.is_empty() {
+        bail!("Telltale owes something:\n{}", faults.join("\n"));
     }
     Ok(())
 }
@@ -112,7 +111,12 @@ struct Outcome {
     /// In the order of play.
     results: Vec<Row>,
     is_success: bool,
+    /// The last lines of the console.
+    ending: Vec<String>,
 }
+
+/// Lines of the console that tell why a suite did not come to its end.
+const ENDING_LINES: usize = 20;
 
 /// A line of the suite: `RESULT`, then these, separated by tabs.
 struct Row {
@@ -128,11 +132,36 @@ struct Row {
 impl Outcome {
     fn new(kernel: String, console: &str, is_success: bool) -> Outcome {
         let results: Vec<Row> = console.lines().filter_map(row).collect();
+        let backwards = console.lines().rev().take(ENDING_LINES);
+        let mut ending: Vec<String> = backwards.map(str::to_owned).collect();
+        ending.reverse();
         Outcome {
             kernel,
             is_success: is_success && !results.is_empty(),
             results,
+            ending,
         }
+    }
+
+    /// A line for each verdict that is less than owed; if it is none of them that made the run
+    /// fail, what it ended with.
+    fn faults(&self) -> Vec<String> {
+        if self.is_success {
+            return Vec::new();
+        }
+        let kernel = &self.kernel;
+        let owing = self.results.iter().filter_map(|row| {
+            let got = row.got.strip_prefix('!')?;
+            let Row {
+                name, owed, notes, ..
+            } = row;
+            Some(format!("{kernel}: {name}: owed {owed}, got {got}: {notes}"))
+        });
+        let owing: Vec<String> = owing.collect();
+        if owing.is_empty() {
+            return vec![format!("{kernel}: ended with\n{}", self.ending.join("\n"))];
+        }
+        owing
     }
 
     fn save(&self, name: &str) -> Result<()> {
@@ -326,8 +355,23 @@ mod tests {
         assert!(text.ends_with(expect), "{text}");
     }
 
+    #[track_caller]
+    fn check_faults(console: &str, is_success: bool, expect: &[&str]) {
+        let outcome = Outcome::new("6.1.0".to_owned(), console, is_success);
+        assert_eq!(outcome.faults(), expect);
+    }
+
     #[test]
-    fn a_run_without_results_is_no_success() {
-        assert!(!Outcome::new(String::new(), "nothing", true).is_success);
+    fn faults_name_what_is_owed_or_how_it_ended() {
+        let fine = "RESULT\ttcp4\tw\tATTR\tATTR\t\t";
+        let owing = "RESULT\tsctp\tw\tATTR\t!SEEN\t\twhy";
+        check_faults(fine, true, &[]);
+        check_faults(
+            &format!("{fine}\n{owing}\nend"),
+            false,
+            &["6.1.0: sctp: owed ATTR, got SEEN: why"],
+        );
+        check_faults("Kernel panic", true, &["6.1.0: ended with\nKernel panic"]);
+        check_faults(fine, false, &[&format!("6.1.0: ended with\n{fine}")]);
     }
 }
