@@ -26,7 +26,7 @@ use monitor_tests::binary::require_root;
 use monitor_tests::wait::{SOON, try_until};
 use telltale::core::event::Event;
 use telltale::core::sample::Samples;
-use telltale::host::{HostRoot, clock};
+use telltale::host::HostRoot;
 use telltale::source::bpf::load_error::LoadError;
 use telltale::source::bpf::{self, Kernel, Options, Probed};
 use telltale::source::cgroup2;
@@ -196,7 +196,7 @@ fn decode_all(mut bytes: &[u8]) -> Vec<Event> {
 
 /// The hooks whose attempts are not the sum of their outcomes.
 fn unbalanced(kernel: &Kernel) -> Option<String> {
-    let values = kernel.counters(clock::now()).unwrap().values;
+    let values = kernel.books().unwrap();
     let rows = (0u32..).zip(HOOK_NAMES).filter_map(|(hook, name)| {
         let cell = |outcome| values[counter::index(hook, outcome) as usize];
         let (attempts, outcomes) = (

@@ -131,7 +131,7 @@ impl Kernel {
                 "telltale_books_remainder",
                 "Operations attempted less all outcomes; of `rings`, records that hooks delivered \
                  less those that came: anything but 0 at rest is a loss that nobody counted.",
-                [HOOK],
+                [BOOK],
             )?,
             hook_attached: define.gauge(
                 "telltale_hook_attached",

@@ -204,6 +204,11 @@ pub const HOOK: Label = Label::new(
     "`connect4`, `connect6`, `sendmsg4`, `sendmsg6`, `flow_end`, `dns_egress`, \
              `dns_ingress`, `fork`, `exec`, `exit`, `wire`, `socket`, `join`, `sample`",
 );
+/// Row of the kernel's books, or the rings that it fills.
+pub const BOOK: Label = Label::new(
+    "hook",
+    "hooks, as of `telltale_kernel_operations_total`, and `rings`",
+);
 /// Column of the kernel's books.
 pub const HOOK_OUTCOME: Label = Label::new(
     "outcome",
@@ -222,7 +227,7 @@ pub const SOCKET_KIND: Label =
 pub const GAP_REASON: Label = Label::new(
     "reason",
     "`not_yet_verified`, `hook_not_attached:` or `hook_lost:` with a kernel program, \
-             `books_unbalanced:` with a hook, `dropped:` with a hook and an outcome, \
+             `books_unbalanced:` with a hook or `rings`, `dropped:` with a hook and an outcome, \
              `flows_full`, `no_socket_storage`, `watched_full`, `budgets_full`, `mptcp_full`, \
              `decode_errors`, `table_full:` with a table, `canary_missing`, \
              `feature_missing:` with a kernel program, `restart`, `not_pinned`",

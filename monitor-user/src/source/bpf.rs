@@ -24,7 +24,7 @@ use aya::programs::{Iter, Program};
 use aya::{Ebpf, EbpfLoader};
 use monitor_common::counter;
 use monitor_common::flow::{FlowCounters, FlowKey, ProcessKey};
-use monitor_common::record::{Header, KernelCounters, MISSING_PINS};
+use monitor_common::record::{Header, MISSING_PINS};
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::attach::{Hook, Need, programs};
@@ -35,7 +35,6 @@ use self::pins::{Pins, PinsError};
 use super::btf::{BTF_PATH, Btf};
 use super::order::Ring;
 use super::{links, offsets};
-use crate::core::event::BootNs;
 use crate::host::HostRoot;
 
 /// The object that is built in.
@@ -394,35 +393,26 @@ impl Kernel {
             .unwrap_or_default()
     }
 
-    /// The kernel's books, as a record.
+    /// The kernel's books, indexed as [`counter`] says.
     ///
     /// # Errors
     ///
     /// What the map says.
-    pub fn counters(&self, now: BootNs) -> anyhow::Result<KernelCounters> {
-        let mut values = [0u64; monitor_common::counter::COUNTERS as usize];
-        for (index, value) in (0u32..).zip(values.iter_mut()) {
+    pub fn books(&self) -> anyhow::Result<[u64; counter::COUNTERS as usize]> {
+        let mut books = [0; counter::COUNTERS as usize];
+        for (index, value) in (0u32..).zip(books.iter_mut()) {
             *value = self.counters.get(&index, 0)?.iter().sum();
         }
-        let header = monitor_common::record::Header {
-            time_ns: now.0,
-            kind: monitor_common::record::KIND_KERNEL_COUNTERS,
-            bytes: u32::try_from(size_of::<KernelCounters>()).unwrap_or_default(),
-        };
-        Ok(KernelCounters {
-            header,
-            values,
-            astray: 0,
-        })
+        Ok(books)
     }
 
     /// Books the runs that the kernel left out, as if the hook had seen the operation and could not
     /// read it. They are those of this copy of the programs, and so in no checkpoint.
-    pub fn book_skipped(&self, books: &mut KernelCounters) {
+    pub fn book_skipped(&self, books: &mut [u64; counter::COUNTERS as usize]) {
         for (hook, skipped) in &self.skipped {
             for outcome in [counter::ATTEMPTED, counter::DROPPED_UNREADABLE] {
                 let index = counter::index(*hook, outcome) as usize;
-                if let Some(value) = books.values.get_mut(index) {
+                if let Some(value) = books.get_mut(index) {
                     *value += skipped;
                 }
             }

@@ -13,9 +13,9 @@ use monitor_common::flow::{FlowKey, ProcessKey};
 use monitor_common::limits::ARGS_BYTES;
 use monitor_common::program::PROGRAMS;
 use monitor_common::record::{
-    EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_KERNEL_THREAD, Header, KIND_PROCESS_EXECUTED,
-    KIND_RESUMED, KIND_SELF_CHECKED, KernelCounters, ProcessExecuted, Resumed, SelfChecked,
-    is_booked,
+    EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_KERNEL_THREAD, Header, KIND_KERNEL_COUNTERS,
+    KIND_PROCESS_EXECUTED, KIND_RESUMED, KIND_SELF_CHECKED, KernelCounters, ProcessExecuted,
+    Resumed, SelfChecked, is_booked,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -29,7 +29,6 @@ use super::order::Order;
 use super::passage::Passage;
 use super::scripts::Scripts;
 use crate::core::catalog::Catalog;
-use crate::core::coverage::outcomes_between;
 use crate::core::event::BootNs;
 use crate::host::clock;
 use crate::host::{HostRoot, LOCKED_DOWN, Lockdown};
@@ -258,15 +257,21 @@ impl Live {
     }
 
     fn read_books(&mut self, now: BootNs) -> anyhow::Result<KernelCounters> {
-        let mut books = self
-            .kernel
-            .counters(now)
-            .context("cannot read the kernel's books")?;
-        (self.books, self.books_read) = (books.values, now);
-        let booked = outcomes_between(&[0; COUNTERS as usize], &books.values).delivered;
-        books.astray = self.passage.read(booked, self.received);
-        self.kernel.book_skipped(&mut books);
-        Ok(books)
+        let kernel = &self.kernel;
+        let both = || anyhow::Ok((kernel.books()?, kernel.delivered()?));
+        let (mut values, booked) = both().context("cannot read the kernel's books")?;
+        (self.books, self.books_read) = (values, now);
+        kernel.book_skipped(&mut values);
+        let header = Header {
+            time_ns: now.0,
+            kind: KIND_KERNEL_COUNTERS,
+            bytes: u32::try_from(size_of::<KernelCounters>())?,
+        };
+        Ok(KernelCounters {
+            header,
+            values,
+            astray: self.passage.read(booked, self.received),
+        })
     }
 
     /// Takes everything out of the rings.
