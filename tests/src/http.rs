@@ -6,8 +6,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::wait;
+
 /// Connecting, and each read.
-const TIMEOUT: Duration = Duration::from_secs(5);
+fn timeout() -> Duration {
+    wait::here(Duration::from_secs(5))
+}
 
 /// An HTTP response.
 #[derive(Clone, Debug)]
@@ -26,7 +30,7 @@ pub struct Response {
 ///
 /// A sentence, if there is no HTTP server at `address` or it does not answer in time.
 pub fn get(address: SocketAddr, path: &str) -> Result<Response, String> {
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT);
+    let stream = TcpStream::connect_timeout(&address, timeout());
     get_on(
         stream.map_err(|error| format!("connect {address}: {error}"))?,
         path,
@@ -39,7 +43,7 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Response, String> {
 ///
 /// As [`get`].
 pub fn get_with(address: SocketAddr, path: &str, header: &str) -> Result<Response, String> {
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT);
+    let stream = TcpStream::connect_timeout(&address, timeout());
     stream
         .and_then(|stream| request(stream, path, &format!("{header}\r\n")))
         .map_err(|error| format!("GET {path}: {error}"))
@@ -55,7 +59,7 @@ pub fn get_on(stream: TcpStream, path: &str) -> Result<Response, String> {
 }
 
 fn request(mut stream: TcpStream, path: &str, headers: &str) -> std::io::Result<Response> {
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout()))?;
     // Version 1.0: the body ends with the connection, and is not sent in chunks.
     write!(
         stream,

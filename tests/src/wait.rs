@@ -2,6 +2,7 @@
 //!
 //! In: a question asked again and again. Out: its answer, or a panic that says what was missing.
 
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,24 @@ pub const START: Duration = Duration::from_secs(20);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Asks until the answer is there, or `limit` has passed.
+/// How many times as long everything takes as on the machines that the limits are for: 1, or what
+/// an emulated one says of itself.
+static SLOWNESS: LazyLock<u32> = LazyLock::new(|| {
+    let told = std::env::var("TELLTALE_TEST_SLOWNESS");
+    told.map_or(1, |it| {
+        it.parse().expect("TELLTALE_TEST_SLOWNESS is a number")
+    })
+});
+
+/// A limit on this machine.
+#[must_use]
+pub fn here(limit: Duration) -> Duration {
+    limit * *SLOWNESS
+}
+
+/// Asks until the answer is there, or `limit`, as it is [`here`], has passed.
 pub fn try_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + here(limit);
     loop {
         if let Some(answer) = ask() {
             return Some(answer);

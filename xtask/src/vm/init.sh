@@ -3,6 +3,8 @@
 # ended in the last line on the console.
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 export TELLTALE_BIN=/usr/local/bin/telltale STANDIN_BIN=/usr/local/bin/standin
+# Emulated, and often beside another guest.
+export TELLTALE_TEST_SLOWNESS=4
 /bin/busybox --install -s /usr/bin 2>/dev/null
 
 mount -t proc proc /proc
