@@ -46,7 +46,8 @@ use prometheus::proto::{LabelPair, Metric, MetricType};
 
 use crate::clock::WallClock;
 use crate::core::attribute::{Evidence, Role};
-use crate::core::event::{BootNs, DecodeError, Protocol};
+use crate::core::event::decode::DecodeError;
+use crate::core::event::{BootNs, Protocol};
 use crate::core::policy::Policy;
 use crate::core::policy::judgement::Judgement;
 use crate::core::report::{

@@ -12,7 +12,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::WallClock;
 use crate::core::collector::Collector;
-use crate::core::event::{BootNs, DecodeError, Event};
+use crate::core::event::decode::DecodeError;
+use crate::core::event::{BootNs, Event};
 use crate::core::report::{Effect, Limit};
 use crate::core::sample::Samples;
 use crate::host::clock;

@@ -17,7 +17,8 @@ use monitor_common::record::{
     FlowRedirected, Header, JobTold, KernelCounters, NameClaimed, NameResolved, OverBudget,
     ProcessExecuted, ProcessExited, ProcessForked, SampleHead, SelfChecked, SocketOpened,
 };
-use telltale::core::event::{BootNs, DecodeError, Event, Hook, Outcome, Protocol};
+use telltale::core::event::decode::DecodeError;
+use telltale::core::event::{BootNs, Event, Hook, Outcome, Protocol};
 use zerocopy::IntoBytes;
 
 const PROCESS: ProcessKey = ProcessKey {

@@ -11,7 +11,8 @@ use super::{BuildInfo, Metrics};
 use crate::core::attribute::Role;
 use crate::core::claim::Claim;
 use crate::core::coverage::Gap;
-use crate::core::event::{BootNs, DecodeError, KernelCounters, Outcome, Protocol, SocketKind};
+use crate::core::event::decode::DecodeError;
+use crate::core::event::{BootNs, KernelCounters, Outcome, Protocol, SocketKind};
 use crate::core::report::{
     AlertState, ContactsReport, CoverageReport, DnsOutcome, Effect, FlowsCounted, Limit,
     ProcessView, SocketReport,

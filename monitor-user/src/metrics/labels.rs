@@ -50,7 +50,7 @@ pub const PURPOSES: [&str; 18] = [
 
 /// All severities.
 pub const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
-/// All reasons of [`crate::core::event::DecodeError`].
+/// All reasons of [`crate::core::event::decode::DecodeError`].
 pub const DECODE_ERRORS: [&str; 4] = [
     "too_short",
     "tail_mismatch",
