@@ -17,9 +17,11 @@ mod document;
 pub mod error;
 pub mod fields;
 pub mod file;
+pub mod key;
 pub mod keys;
 pub mod policy;
 pub mod values;
+pub mod vocabulary;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,8 @@
 //! In: [`keys::rows`]. Out: the text of both files. The tests here fail when a committed file
 //! differs; `UPDATE=1 cargo test -p telltale config` writes them again.
 
-use super::keys::{self, Row, Section};
+use super::key::{Row, Section};
+use super::keys;
 
 /// Columns that comments of the default file are wrapped at.
 const WIDTH: usize = 92;

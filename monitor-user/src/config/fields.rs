@@ -10,7 +10,8 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::error::{self, ConfigError, Place, Problem};
-use super::keys::{Absent, Key, List, Number, Section, Text, Vocabulary};
+use super::key::{Absent, Key, List, Number, Section, Text};
+use super::vocabulary::Vocabulary;
 
 /// Characters of a value that a message shows.
 const SHOWN_CHARS_MAX: usize = 60;

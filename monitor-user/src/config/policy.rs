@@ -219,7 +219,7 @@ impl Written {
         for exception in &self.exceptions {
             for (id, place) in exception.value.rules.iter().zip(&exception.rules) {
                 let fault = match known.get(&**id) {
-                    None => super::keys::did_you_mean(
+                    None => super::vocabulary::did_you_mean(
                         id,
                         known.keys().copied(),
                         "the policy has no such rule",

@@ -3,8 +3,9 @@
 //! In: nothing. Out: a constant per key, which [`super::read`] reads files by and which
 //! `docs/policy.md` is written from.
 
-use crate::config::keys::{Absent, Key, List, Row, Section, Text, Vocabulary};
+use crate::config::key::{Absent, Key, List, Row, Section, Text};
 use crate::config::values;
+use crate::config::vocabulary::Vocabulary;
 use crate::core::policy::rule::Word;
 use crate::core::policy::window::Window;
 

@@ -11,6 +11,8 @@ use super::packs::{self, Pack, Values};
 use super::{FileContent, Placed, PlacedException, World, resolve};
 use crate::config::error::Place;
 use crate::config::fields::Fields;
+use crate::config::key::{Key, List};
+use crate::config::vocabulary::did_you_mean;
 use crate::core::policy::judgement::Severity;
 use crate::core::policy::rule::{Action, Exception, Matcher, Rule, Word};
 
@@ -36,7 +38,7 @@ fn pack(fields: &mut Fields, world: &World<'_>) -> Option<(Pack, Vec<Placed<Rule
     let name = name?;
     let Some(pack) = packs::find(&name) else {
         let known = packs::PACKS.iter().map(|(name, _)| *name);
-        let fault = crate::config::keys::did_you_mean(&name, known, "no such pack");
+        let fault = did_you_mean(&name, known, "no such pack");
         fields.mistake(&name_place, format!("pack.name = {name:?}"), fault);
         return None;
     };
@@ -196,7 +198,7 @@ fn matcher(fields: &mut Fields, world: &World<'_>) -> Matcher {
 /// The items of a key, each as what it stands for.
 fn resolved<T>(
     fields: &mut Fields,
-    key: &crate::config::keys::Key<crate::config::keys::List<String>>,
+    key: &Key<List<String>>,
     resolve: impl Fn(&str) -> Result<T, String>,
 ) -> Vec<T> {
     let mut values = Vec::new();

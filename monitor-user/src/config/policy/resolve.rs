@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::World;
 use crate::config::error::Problem;
-use crate::config::keys::{self, Key, Text, did_you_mean};
+use crate::config::key::{Key, Text};
+use crate::config::keys;
+use crate::config::vocabulary::did_you_mean;
 use crate::config::{BannedTool, values};
 use crate::core::attribute::Role;
 use crate::core::catalog::host::HostPattern;
