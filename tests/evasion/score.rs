@@ -279,18 +279,16 @@ impl Bench<'_> {
         for destination in played.wire.keys() {
             let named = self.named(destination);
             let doers = roles_at(&played.told.doers, destination.address);
-            unnamed.extend(
-                doers
-                    .into_iter()
-                    .filter(|role| !self.is_named(&named, role)),
-            );
+            let doers = doers.into_iter().filter(|it| !self.is_named(&named, it));
+            unnamed.extend(doers.map(|doer| {
+                let told = named.iter().filter(|(pid, _)| *pid == doer.pid);
+                let told: Vec<&str> = told.map(|(_, exe)| *exe).collect();
+                format!("{}, told as {told:?},", doer.pid)
+            }));
         }
         let first = unnamed.first()?;
-        Some(format!(
-            "{} and {} others are not named",
-            first.pid,
-            unnamed.len() - 1
-        ))
+        let others = unnamed.len() - 1;
+        Some(format!("{first} and {others} others are not named"))
     }
 
     /// A redirection is told where there is none.
