@@ -32,6 +32,8 @@ const MARK: [u8; 4] = [192, 0, 2, 77];
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// How long Telltale has to say what it owes: it looks for open sockets now and then.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Within this, Telltale reads the books twice.
+const QUIET: Duration = Duration::from_millis(2500);
 /// Numbers of the addresses of the second pass.
 const SECOND_PASS: usize = 1000;
 
@@ -239,7 +241,12 @@ impl Suite<'_> {
                 .into_iter()
                 .map(str::to_owned)
                 .collect();
-            open.is_empty().then_some(())
+            if open.is_empty() {
+                return Some(());
+            }
+            // The books of the rings are exact after a second without records, and a look makes some.
+            std::thread::sleep(QUIET);
+            None
         });
         (!open.is_empty()).then(|| format!("books of {} do not balance", open.join(", ")))
     }
