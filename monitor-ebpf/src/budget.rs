@@ -44,7 +44,8 @@ pub fn take(process: &ProcessKey, now: u64) -> bool {
     };
     // SAFETY: a map value that was checked for null; see above for what races do.
     let budget = unsafe { &mut *budget };
-    let earned = (now - budget.filled_ns) / REFILL_NS;
+    // Another thread may have filled it just now, by the clock of a CPU that is ahead of this one.
+    let earned = now.saturating_sub(budget.filled_ns) / REFILL_NS;
     if earned > 0 {
         let tokens = budget.tokens + earned;
         let most = u64::from(BUDGET_BURST);
@@ -57,7 +58,7 @@ pub fn take(process: &ProcessKey, now: u64) -> bool {
     }
     // SAFETY: an aligned number of a map value.
     unsafe { kernel::add(&raw mut budget.refused, 1) };
-    if now - budget.told_ns > TELL_NS {
+    if now.saturating_sub(budget.told_ns) > TELL_NS {
         budget.told_ns = now;
         tell(process, budget.refused);
     }

@@ -12,6 +12,7 @@
 
 mod attribution;
 mod books;
+mod budget;
 mod children;
 mod endpoints;
 mod identity;

@@ -74,13 +74,14 @@ impl Connects {
     }
 }
 
-fn connect(remote: SocketAddr) {
+/// Connects a socket of this process that sends nothing.
+pub fn connect(remote: SocketAddr) {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect(remote).unwrap();
 }
 
 /// A monitor that tells everything and leaves its kernel side in `pins`.
-fn pinned<'a>(dir: &'a Path, pins: &Path) -> Telltale<'a> {
+pub fn pinned<'a>(dir: &'a Path, pins: &Path) -> Telltale<'a> {
     let pins = pins.display().to_string();
     Options::new(dir)
         .scope("all")
@@ -399,7 +400,7 @@ fn a_folder_that_holds_something_else_is_refused() {
 }
 
 /// The folder of the maps.
-fn layout(pins: &Path) -> PathBuf {
+pub fn layout(pins: &Path) -> PathBuf {
     let mut entries = fs::read_dir(pins)
         .unwrap()
         .map(|entry| entry.unwrap().path());
