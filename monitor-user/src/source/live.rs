@@ -57,8 +57,12 @@ const FIRST_CHECK: Duration = Duration::from_millis(200);
 /// may be open for less and be missed, and the walk over all open files has its cost.
 const SOCKETS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often the books are read to find out what a monitor before had in its hands.
-const READINGS: usize = 5;
+/// How often the books are read to find out what a monitor before had in its hands, at most.
+const READINGS: usize = 25;
+/// The pause between two readings. A hook that was displaced between reserving a record and handing
+/// it over, perhaps by this very thread, keeps everything behind that record in the ring until it
+/// runs again.
+const READINGS_PAUSE: Duration = Duration::from_millis(2);
 
 /// The kernel programs with everything that turns their maps into one stream.
 pub struct Live {
@@ -415,6 +419,10 @@ impl Live {
             self.take_records(|_| {});
             let known = former.settled + self.received;
             unread = unread.min(self.kernel.delivered()?.saturating_sub(known));
+            if unread == 0 {
+                break;
+            }
+            std::thread::sleep(READINGS_PAUSE);
         }
         self.settled_before = former.settled + unread;
         let books = self.read_books(now)?;
