@@ -130,6 +130,12 @@ fn resumptions(dir: &Path) -> Vec<Event> {
         .collect()
 }
 
+/// What the second monitor said of the time before it, once it has.
+#[track_caller]
+fn resumption(dir: &Path) -> Event {
+    wait::until("word of the restart", wait::SOON, || resumptions(dir).pop())
+}
+
 fn count(event: &Event, what: &str) -> u64 {
     event
         .get(&format!("telltale.restart.{what}"))
@@ -175,9 +181,7 @@ fn what_happens_between_a_kill_and_the_next_start_is_told() {
         connect(remote);
     }
     let second = pinned(dir.path(), &bpf.pins());
-    let resumed = second.wait_for("word of the restart", |event| {
-        event.action() == "monitor-resumed"
-    });
+    let resumed = resumption(dir.path());
     connect(remote);
     check_told_or_counted(dir.path(), remote, 52);
     // Only the first can have been in its hands when it was killed.
@@ -216,10 +220,8 @@ fn connections_that_wait_for_a_name_when_the_monitor_is_killed_are_counted() {
     assert_eq!(told(dir.path(), remote).len(), 0, "they wait");
     kill(first);
     drop((silent, server, chatty)); // What is still open would be found.
-    let second = pinned(dir.path(), &bpf.pins());
-    second.wait_for("word of the restart", |event| {
-        event.action() == "monitor-resumed"
-    });
+    let _second = pinned(dir.path(), &bpf.pins());
+    resumption(dir.path());
     check_told_or_counted(dir.path(), remote, WAITING as u64);
 }
 
@@ -305,10 +307,8 @@ fn a_planned_restart_loses_nothing() {
     thread::sleep(Duration::from_millis(500));
     let _ = first.stop();
     thread::sleep(Duration::from_millis(300));
-    let second = pinned(dir.path(), &bpf.pins());
-    second.wait_for("word of the restart", |event| {
-        event.action() == "monitor-resumed"
-    });
+    let _second = pinned(dir.path(), &bpf.pins());
+    resumption(dir.path());
     let remote = connects.remote;
     let made = connects.end();
     check_told_or_counted(dir.path(), remote, made);
@@ -453,9 +453,7 @@ fn what_another_layout_left_is_counted_and_thrown_away() {
         fs::rename(entry.path(), other.join(entry.file_name())).unwrap();
     }
     let second = pinned(dir.path(), &bpf.pins());
-    let resumed = second.wait_for("word of the restart", |event| {
-        event.action() == "monitor-resumed"
-    });
+    let resumed = resumption(dir.path());
     assert!(count(&resumed, "lost") >= 50, "{:#}", resumed.0);
     assert!(!other.exists());
     second.wait_for_metrics("the gap", |metrics| {
