@@ -266,11 +266,7 @@ impl Live {
         let (mut values, booked) = both().context("cannot read the kernel's books")?;
         (self.books, self.books_read) = (values, now);
         kernel.book_skipped(&mut values);
-        let header = Header {
-            time_ns: now.0,
-            kind: KIND_KERNEL_COUNTERS,
-            bytes: u32::try_from(size_of::<KernelCounters>())?,
-        };
+        let header = header::<KernelCounters>(now, KIND_KERNEL_COUNTERS)?;
         Ok(KernelCounters {
             header,
             values,
@@ -350,11 +346,7 @@ impl Live {
                 }
             }
         }
-        let header = Header {
-            time_ns: now.0,
-            kind: KIND_SELF_CHECKED,
-            bytes: u32::try_from(size_of::<SelfChecked>())?,
-        };
+        let header = header::<SelfChecked>(now, KIND_SELF_CHECKED)?;
         Ok(SelfChecked {
             header,
             canary_ns: self.canary_heard.0,
@@ -427,11 +419,7 @@ impl Live {
         self.settled_before = former.settled + unread;
         let books = self.read_books(now)?;
         self.resumed = Some(Box::new(Resumed {
-            header: Header {
-                time_ns: now.0,
-                kind: KIND_RESUMED,
-                bytes: u32::try_from(size_of::<Resumed>())?,
-            },
+            header: header::<Resumed>(now, KIND_RESUMED)?,
             from_ns: former.time_ns,
             recovered: self.received,
             unread,
@@ -458,6 +446,15 @@ struct Found {
     own: Option<ProcessKey>,
     /// Start and id of all that run.
     alive: HashSet<(u64, u32)>,
+}
+
+/// The header of a record that is a `T` and no more.
+fn header<T>(now: BootNs, kind: u32) -> anyhow::Result<Header> {
+    Ok(Header {
+        time_ns: now.0,
+        kind,
+        bytes: u32::try_from(size_of::<T>())?,
+    })
 }
 
 fn kind(record: &[u8]) -> u32 {
